@@ -212,6 +212,19 @@ def test_a_program_that_is_not_for_browsers_lets_nobody_join(browser, gateway):
     registry.close()
 
 
+def test_an_update_that_the_gateway_refuses_ends_the_training_with_its_reason(browser, gateway, digits):
+    served = gateway(lr=1e6)
+    with Root(served, initial_params(CONFIG, 1), settings(1)):
+        tab = with_file(browser, served, digits)
+        tab.click("#start")
+        tab.until("document.querySelector('#status').textContent.startsWith('The training stopped: ')")
+        told = tab.text("#status")
+        assert "norm" in told or "NaN" in told
+        assert not tab.evaluate("document.querySelector('#start').disabled")
+    assert served.counts["failed"] == 1
+    assert served.counts["results"] == 0
+
+
 def test_a_gateway_that_is_gone_is_waited_for(browser, gateway, digits):
     served = gateway()
     tab = with_file(browser, served, digits)

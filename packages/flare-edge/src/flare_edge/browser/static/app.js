@@ -84,7 +84,8 @@ function showRun() {
   const range = scale === 1 ? "" : ` from 0 to ${scale}`;
   const wanted = predictsValues(job.config) ? "the value to predict" : labels.length ? `one of ${labels.join(", ")}` : "its class";
   $("file-help").textContent =
-    `A line for each example: ${inputs}${range}, then ${target === null ? "" : `in the column ${target} `}${wanted}.`;
+    `A line for each example: ${inputs}${range}, ${target === null ? "then" : `and in the column ${target}`} ${wanted}.`;
+  $("accuracy").parentElement.hidden = predictsValues(job.config);
   $("file").addEventListener("change", () => addFile().catch(complain));
   $("forget").addEventListener("click", () => change([]).catch(complain));
   $("start").addEventListener("click", start);
