@@ -110,7 +110,7 @@ def undeclared_imports(package: str) -> dict[str, str]:
     project = PROJECTS[package]
     lines = [*project["project"].get("dependencies", [])]
     lines += [line for extra in project["project"].get("optional-dependencies", {}).values() for line in extra]
-    known = {canonicalize_name(Requirement(line).name) for line in lines} | {*PROJECTS, "torch"}
+    known = {canonicalize_name(Requirement(line).name) for line in lines} | {*PROJECTS, "torch", import_name(package)}
     found = {}
     for path in sorted((ROOT / "packages" / package / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
