@@ -47,7 +47,7 @@ def test_a_site_is_not_prepared_twice(tmp_path):
     with pytest.raises(EdgeError, match="keeps its certificate"):
         prepare_gateway(tmp_path, listen="127.0.0.1:8443")
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".json", ".pem")}
-    assert len(before) == 3
+    assert {"edge.json", "certificate.pem", "key.pem"} <= set(before)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "nowhere"])

@@ -34,7 +34,9 @@ export class Client {
    */
   static async join(base, invitation, options = {}) {
     const client = new Client(base, null, options);
-    return (await client.#call("POST", "/v1/devices", { json: { invitation } })).json();
+    // The same for each attempt: if an answer is lost, the next one is for the same device.
+    const request = [...crypto.getRandomValues(new Uint8Array(16))].map((each) => each.toString(16).padStart(2, "0")).join("");
+    return (await client.#call("POST", "/v1/devices", { json: { invitation, request } })).json();
   }
 
   /** Return the run's {name, description, config}. */
