@@ -289,6 +289,20 @@ def test_a_device_that_leaves_fails_its_order(tmp_path):
     gateway.close()
 
 
+def test_an_order_that_has_failed_is_not_opened_again_after_a_restart(tmp_path):
+    gateway = make(tmp_path)
+    gateway.poll("gw-1/1")
+    gateway.give([order(1)])
+    gateway.leave("gw-1/1")
+    batch = batch_of(gateway)
+    gateway.close()
+    again = make(tmp_path)
+    again.give([order(1)])  # from a parent that does not know yet
+    assert again.open_tickets() == []
+    assert_same(again.unacknowledged()[0][1], batch)
+    again.close()
+
+
 def test_a_sum_of_few_devices_is_held_back_then_fails(tmp_path):
     gateway = make(tmp_path, update_timeout_s=0.05, min_devices_per_sum=2)
     gateway.give([order(1), order(2), order(3, version=1)])

@@ -66,6 +66,8 @@ def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
 def _measured(chosen: argparse.Namespace, fleet: list[str], gateway: Gateway, run: LocalRun) -> dict[str, Any]:
     shares = np.array_split(np.arange(chosen.devices), chosen.processes)
     fleets = [_Fleet(gateway.join_link, int(each[0]), len(each), fleet) for each in shares]
+    for each in fleets:
+        each.started.wait()
     time.sleep(chosen.warm_up)
     before, results_before, start, used_before = (
         gateway.counts.copy(),
@@ -105,6 +107,7 @@ class _Fleet:
     def __init__(self, link: str, first: int, count: int, fleet: list[str]) -> None:
         command = [sys.executable, "-m", "flare_edge.fleet", "run", link, f"--first={first}", f"--count={count}"]
         self._process = subprocess.Popen([*command, *fleet], stdout=subprocess.PIPE, text=True)
+        self.started = threading.Event()
         self._last: dict[str, Any] = {}
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -127,6 +130,8 @@ class _Fleet:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._last = json.loads(line)
+            self.started.set()
+        self.started.set()
 
 
 def _cpu_s(fleets: list[_Fleet]) -> list[float]:

@@ -26,7 +26,8 @@ from flare_edge.messages import Order
 from flare_edge.protocol import MAX_CONFIG_BYTES, MAX_JSON_BYTES, SAFETENSORS, openapi
 
 if TYPE_CHECKING:
-    from flare_edge.gateway.gateway import Gateway, Model
+    from flare_edge.gateway.gateway import Gateway
+    from flare_edge.gateway.models import Model
 
 log = logging.getLogger(__name__)
 

@@ -11,24 +11,26 @@ they are acknowledged.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flare_edge.device.safetensors import dumps, loads
 from flare_edge.errors import EdgeError
 from flare_edge.fixed_point import Scale
-from flare_edge.gateway.journal import Journal, Record
+from flare_edge.gateway.journal import Journal
+from flare_edge.gateway.models import Model, Models
+from flare_edge.gateway.open_orders import OpenOrders
 from flare_edge.gateway.pending import Pending
+from flare_edge.gateway.presence import PresentDevices, Wake
+from flare_edge.gateway.restoring import record_of, restored
 from flare_edge.gateway.results import Refused, Result
 from flare_edge.gateway.settings import GatewaySettings
 from flare_edge.messages import Batch, Order
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from flare_edge.gateway.server import Server
 
 log = logging.getLogger(__name__)
-
-Wake = Callable[[], None]
 
 
 class Closed(EdgeError):
@@ -67,15 +67,6 @@ class Report:
     number: int = 0
     joined: Sequence[str] = ()
     left: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Model:
-    """A version that devices can fetch."""
-
-    params: Mapping[str, np.ndarray[Any, Any]]
-    content: bytes = field(repr=False)
-    etag: str
 
 
 class Gateway:
@@ -116,27 +107,24 @@ class Gateway:
         self.answer_within_s = answer_within_s
         self.counts: Counter[str] = Counter()  # by kind of event; refusals as refused.<code>
         self._changed = threading.Condition()
-        self._models: dict[int, Model] = {}
-        self._like: Mapping[str, np.ndarray[Any, Any]] = {}  # any version: all have the same names, shapes and dtypes
-        self._open: OrderedDict[int, tuple[Order, float]] = OrderedDict()  # with the time when it was given
-        self._order_of: dict[str, int] = {}
-        self._writing: dict[int, _Writing] = {}
-        self._last: dict[str, tuple[int, str]] = {}  # by device: ticket and digest of its last result
-        self._given: dict[str, int] = {}  # by device: its newest ticket; those of one device grow
-        self._answered: dict[int, Order] = {}  # results that are not acknowledged
-        self._seen: OrderedDict[str, float] = OrderedDict()  # present devices, in the order of their last contact
-        self._expected: OrderedDict[str, float] = OrderedDict()  # devices that the parent believes to be here
-        self._waiting: dict[str, Wake] = {}
-        self._joined: dict[str, None] = {}
-        self._left: dict[str, None] = {}
+        self._models = Models()
+        self._open = OpenOrders(answer_within_s)
+        self._presence = PresentDevices(settings.device_timeout_s)
         self._pending = Pending(update_timeout_s, min_devices_per_sum)
-        self._batches: dict[int, Batch] = {}
-        self._number = 0
+        self._writing: dict[int, _Writing] = {}
         self._is_over = self._is_closed = False
         self._failure: OSError | None = None
         self._server: Server | None = None
         self._journal = Journal(folder / "journal")
-        self._replay()
+        records, acknowledged = self._journal.replay(), self._journal.acknowledged
+        state = restored(records, name, acknowledged, self._journal.last_results, self._encoded)
+        self._number = state.number
+        self._last = state.last  # by device: ticket and digest of its last result
+        self._batches = state.batches
+        self._answered = state.answered  # orders whose results are not acknowledged
+        self._open.know(state.tickets)
+        for order, result in state.results.values():
+            self._pending.add(order, result, self._encoded(result), time.monotonic())
 
     def start(self) -> str:
         """Begin to serve devices; return the URL, which ends without a slash.
@@ -172,27 +160,14 @@ class Gateway:
         Raises:
             EdgeError: a parameter is not floating-point, or the names or shapes are not those of other versions.
         """
-        for name, value in params.items():
-            if value.dtype.kind != "f" or value.dtype.itemsize > 8:
-                raise EdgeError(
-                    f"parameter {name!r} is {value.dtype}; devices can train floating-point parameters only"
-                )
-        shapes = {name: (value.shape, value.dtype) for name, value in params.items()}
+        model = Model.of(version, params)
         with self._changed:
-            if self._like and shapes != {name: (value.shape, value.dtype) for name, value in self._like.items()}:
-                raise EdgeError(
-                    f"version {version} of the model has other names, shapes or dtypes than earlier versions"
-                )
-            self._like = dict(params)
-        content = dumps(params, {"version": str(version)})
-        model = Model(dict(params), content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-        with self._changed:
-            self._models[version] = model
+            self._models.add(version, model)
 
     def drop_model(self, version: int) -> None:
         """Forget a version; orders for it should be withdrawn first."""
         with self._changed:
-            self._models.pop(version, None)
+            self._models.drop(version)
             self._pending.drop(version, time.monotonic())
             self._changed.notify_all()
 
@@ -208,16 +183,10 @@ class Gateway:
             for order in orders:
                 if order.gateway != self.name:
                     raise EdgeError(f"order {order.ticket} is for gateway {order.gateway!r}, this is {self.name!r}")
-                if order.ticket <= self._given.get(order.device, 0):
-                    continue
-                self._given[order.device] = order.ticket
-                self._open[order.ticket] = order, now
-                self._order_of[order.device] = order.ticket
-                if wake := self._waiting.pop(order.device, None):
+                if self._open.open(order, now) and (wake := self._presence.wait(order.device, None)):
                     woken.append(wake)
             self._changed.notify_all()  # there may be a new earliest deadline
-        for wake in woken:
-            wake()
+        _call(woken)
 
     def expect(self, devices: Sequence[str]) -> None:
         """Take devices that the parent believes to be here for present, until they are silent for too long.
@@ -225,18 +194,14 @@ class Gateway:
         After a restart a gateway knows no device before its next poll, but they may be at work.
         """
         with self._changed:
-            now = time.monotonic()
-            for device in devices:
-                if device not in self._seen:
-                    self._expected[device] = now
-                    self._expected.move_to_end(device)
+            self._presence.expect(devices, time.monotonic())
             self._changed.notify_all()
 
     def withdraw(self, tickets: Sequence[int]) -> None:
         """Forget open orders: results for them are refused."""
         with self._changed:
             for ticket in tickets:
-                self._close_order(ticket)
+                self._open.close(ticket)
             self._changed.notify_all()
 
     def acknowledge(self, number: int) -> None:
@@ -254,10 +219,8 @@ class Gateway:
         """Tell devices from now on that the run is over."""
         with self._changed:
             self._is_over = True
-            woken = list(self._waiting.values())
-            self._waiting.clear()
-        for wake in woken:
-            wake()
+            woken = self._presence.take_waiting()
+        _call(woken)
 
     def close(self) -> None:
         """Wake whoever waits, and close the journal; results that were accepted stay in it.
@@ -268,11 +231,9 @@ class Gateway:
             if self._is_closed:
                 return
             self._is_closed = True
-            woken = list(self._waiting.values())
-            self._waiting.clear()
+            woken = self._presence.take_waiting()
             self._changed.notify_all()
-        for wake in woken:
-            wake()
+        _call(woken)
         if self._server is not None:
             self._server.close()
         self._journal.close()
@@ -291,30 +252,25 @@ class Gateway:
         with self._changed:
             while True:
                 if self._failure is not None:
-                    raise EdgeError(
-                        f"the journal in {self.folder} cannot be written: {self._failure}"
-                    ) from self._failure
+                    raise self._cannot_write(self._failure) from self._failure
                 if self._is_closed:
                     raise Closed(f"the gateway {self.name} was closed")
                 now = time.monotonic()
                 self._expire(now)
                 number = self._number + 1
                 batch = self._take_batch(number, now)
-                if batch is not None or self._joined or self._left:
+                if batch is not None or self._presence.has_news:
                     break
                 self._changed.wait(self._seconds_left(now))
-            joined, left = list(self._joined), list(self._left)
-            self._joined, self._left = {}, {}
-            if batch is not None:
-                self._number = number
-        if batch is None:
-            return Report(joined=joined, left=left)
+            joined, left = self._presence.take_news()
+            if batch is None:
+                return Report(joined=joined, left=left)
+            self._number = number
+            devices = {self._answered[ticket].device: ticket for ticket in batch.failed if ticket in self._answered}
         try:
-            self._journal.append_batch(number, list(batch.done), batch.failed)
+            self._journal.append_batch(number, list(batch.done), batch.failed, devices)
         except OSError as error:
-            raise EdgeError(
-                f"the journal in {self.folder} cannot be written: {error}; make room and restart"
-            ) from error
+            raise self._cannot_write(error) from error
         with self._changed:
             self._batches[number] = batch
         return Report(batch, number, joined, left)
@@ -322,7 +278,7 @@ class Gateway:
     def open_tickets(self) -> list[Order]:
         """Return the orders that are not answered yet."""
         with self._changed:
-            return [order for order, _ in self._open.values()]
+            return list(self._open)
 
     def answered(self) -> list[Order]:
         """Return the orders whose results are kept, or that have failed, until that is acknowledged."""
@@ -332,7 +288,7 @@ class Gateway:
     def devices(self) -> list[str]:
         """Return the devices that are there now."""
         with self._changed:
-            return list(self._seen)
+            return list(self._presence)
 
     def unacknowledged(self) -> list[tuple[int, Batch]]:
         """Return the batches that are not acknowledged, with their numbers."""
@@ -348,15 +304,16 @@ class Gateway:
             Refused: it is not kept.
         """
         with self._changed:
-            if version not in self._models:
-                raise Refused(410, "unknown_version", f"version {version} of the model is not kept; ask for a task")
-            return self._models[version]
+            model = self._models.get(version)
+        if model is None:
+            raise Refused(410, "unknown_version", f"version {version} of the model is not kept; ask for a task")
+        return model
 
     @property
     def like(self) -> Mapping[str, np.ndarray[Any, Any]]:
         """Parameters with the names, shapes and dtypes of all versions; empty before the first."""
         with self._changed:
-            return self._like
+            return self._models.like
 
     def poll(self, device: str, wake: Wake | None = None) -> Order | None:
         """Note that a device is present, and return its open order.
@@ -369,14 +326,13 @@ class Gateway:
             Over: the run is over.
         """
         with self._changed:
+            if self._is_over:
+                raise Over
             self._check_open()
             self._touch(device)
-            ticket = self._order_of.get(device)
-            if ticket is not None:
-                return self._open[ticket][0]
-            former = self._waiting.pop(device, None)
-            if wake is not None:
-                self._waiting[device] = wake
+            if (order := self._open.of(device)) is not None:
+                return order
+            former = self._presence.wait(device, wake)
         if former is not None:
             former()
         return None
@@ -384,14 +340,15 @@ class Gateway:
     def stop_waiting(self, device: str, wake: Wake) -> None:
         """End a poll that nobody waits for any more."""
         with self._changed:
-            if self._waiting.get(device) is wake:
-                del self._waiting[device]
+            self._presence.stop_waiting(device, wake)
 
     def leave(self, device: str) -> None:
         """Note that a device has left; its open order fails."""
         with self._changed:
-            self._remove(device, "the device left")
-            wake = self._waiting.pop(device, None)
+            self._presence.remove(device)
+            if (order := self._open.of(device)) is not None:
+                self._fail(order, "the device left")
+            wake = self._presence.wait(device, None)
             self._changed.notify_all()
         if wake is not None:
             wake()
@@ -419,15 +376,13 @@ class Gateway:
             raise Refused(422, "norm", str(error)) from error
         written: Future[None] = Future()
         with self._changed:
-            if self._is_closed:
-                raise Refused(503, "closed", "the gateway is closing; try again")
+            self._check_open()
             order = self._find(device, ticket)
             if order is None:
                 return self._repeated(device, ticket, result)
             if result.kind not in ("failed", order.kind):
                 raise Refused(422, "kind", f"ticket {ticket} is to {order.kind}, the result is of kind {result.kind}")
-            _, given = self._open[ticket]
-            self._close_order(ticket)
+            self._open.close(ticket)
             self._touch(device)
             self._writing[ticket] = _Writing(device, result.digest, written)
 
@@ -437,8 +392,7 @@ class Gateway:
                     if error is None:
                         self._accept(order, result, encoded)
                     else:
-                        self._open[ticket] = order, given
-                        self._order_of.setdefault(device, ticket)
+                        self._open.open_again(order, time.monotonic())
                         self._failure = self._journal.broken
                     self._changed.notify_all()
                 if error is None:
@@ -446,25 +400,17 @@ class Gateway:
                 else:
                     written.set_exception(Refused(503, "journal", "the result cannot be kept now; send it again"))
 
-            self._journal.append(_record(order, result), done)
+            self._journal.append(record_of(order, result), done)
         return written
 
     # Below, the lock is held.
 
-    def _take_batch(self, number: int, now: float) -> Batch | None:
-        if not self._pending.is_due(now, is_answered=not self._open and not self._writing):
-            return None
-        return self._pending.take({self.name: number}, now, {order.version for order, _ in self._open.values()})
-
     def _check_open(self) -> None:
-        if self._is_over:
-            raise Over
         if self._is_closed:
             raise Refused(503, "closed", "the gateway is closing; try again")
 
     def _find(self, device: str, ticket: int) -> Order | None:
-        if ticket in self._open:
-            order, _ = self._open[ticket]
+        if (order := self._open.get(ticket)) is not None:
             if order.device != device:
                 raise Refused(403, "not_yours", f"ticket {ticket} is another device's")
             return order
@@ -492,120 +438,41 @@ class Gateway:
         self._pending.add(order, result, encoded, time.monotonic())
         self.counts["failed" if result.kind == "failed" else "results"] += 1
 
-    def _close_order(self, ticket: int) -> None:
-        entry = self._open.pop(ticket, None)
-        if entry is not None and self._order_of.get(entry[0].device) == ticket:
-            del self._order_of[entry[0].device]
-
-    def _fail(self, ticket: int, reason: str) -> None:
-        order, _ = self._open[ticket]
-        self._close_order(ticket)
-        self._answered[ticket] = order
-        self._pending.fail(ticket, reason, time.monotonic())
+    def _fail(self, order: Order, reason: str) -> None:
+        self._open.close(order.ticket)
+        self._answered[order.ticket] = order
+        self._pending.fail(order.ticket, reason, time.monotonic())
 
     def _touch(self, device: str) -> None:
-        self._expected.pop(device, None)
-        if device not in self._seen:
-            if device in self._left:  # and was not reported yet
-                del self._left[device]
-            else:
-                self._joined[device] = None
+        if self._presence.touch(device, time.monotonic()):
             self._changed.notify_all()
-        self._seen[device] = time.monotonic()
-        self._seen.move_to_end(device)
 
-    def _remove(self, device: str, reason: str) -> None:
-        if self._expected.pop(device, None) is not None:
-            self._left[device] = None
-        if self._seen.pop(device, None) is not None:
-            if device in self._joined:
-                del self._joined[device]
-            else:
-                self._left[device] = None
-        ticket = self._order_of.get(device)
-        if ticket is not None:
-            self._fail(ticket, reason)
+    def _take_batch(self, number: int, now: float) -> Batch | None:
+        if not self._pending.is_due(now, is_answered=not self._open and not self._writing):
+            return None
+        return self._pending.take({self.name: number}, now, {order.version for order in self._open})
 
     def _expire(self, now: float) -> None:
         """Let go of devices that are silent, and of orders that are not answered in time."""
-        timeout = self.settings.device_timeout_s
-        while self._expected and now >= next(iter(self._expected.values())) + timeout:
-            device, _ = self._expected.popitem(last=False)
-            self._left[device] = None
-            if (ticket := self._order_of.get(device)) is not None:
-                self._fail(ticket, "the device did not come back after a restart of the gateway")
-        for _ in range(len(self._seen)):
-            device, last = next(iter(self._seen.items()))
-            if now < last + timeout:
-                break
-            if device in self._waiting or device in self._order_of:
-                self._seen[device] = now
-                self._seen.move_to_end(device)
-            else:
-                self._remove(device, "")
-        while self.answer_within_s is not None and self._open:
-            ticket, (order, given) = next(iter(self._open.items()))
-            if now < given + self.answer_within_s:
-                break
-            self._fail(ticket, f"no answer within {self.answer_within_s:g} s")
-            if order.device not in self._waiting:
-                self._remove(order.device, "")
+        for device in self._presence.remove_silent(now, lambda device: self._open.of(device) is not None):
+            if (order := self._open.of(device)) is not None:
+                self._fail(order, "the device did not come back after a restart of the gateway")
+        for order in self._open.late(now):
+            self._fail(order, f"no answer within {self.answer_within_s:g} s")
+            if not self._presence.is_waiting(order.device):
+                self._presence.remove(order.device)
 
     def _seconds_left(self, now: float) -> float | None:
         """Return the time until the next deadline."""
-        deadlines = []
-        if (due := self._pending.deadline) is not None:
-            deadlines.append(due)
-        if self._expected:
-            deadlines.append(next(iter(self._expected.values())) + self.settings.device_timeout_s)
-        if self._seen:
-            deadlines.append(next(iter(self._seen.values())) + self.settings.device_timeout_s)
-        if self._open and self.answer_within_s is not None:
-            deadlines.append(next(iter(self._open.values()))[1] + self.answer_within_s)
-        return max(0.0, min(deadlines) - now) if deadlines else None
-
-    def _replay(self) -> None:
-        """Bring back what the journal holds."""
-        self._last = dict(self._journal.last_results)
-        self._number = acknowledged = self._journal.acknowledged
-        results: dict[int, tuple[Order, Result]] = {}
-        for record in self._journal.replay():
-            header = record.header
-            if header["kind"] != "batch":
-                order, result = _restored(record, self.name)
-                results[order.ticket] = order, result
-                self._answered[order.ticket] = order
-                self._last[order.device] = max(self._last.get(order.device, (0, "")), (order.ticket, result.digest))
-                continue
-            failed = {int(ticket): str(reason) for ticket, reason in header["failed"].items()}
-            found = [results.pop(ticket) for ticket in header["done"] if ticket in results]
-            for ticket in failed:
-                results.pop(ticket, None)
-            self._number = max(self._number, header["number"])
-            if header["number"] <= acknowledged:
-                for ticket in (*header["done"], *failed):
-                    self._answered.pop(ticket, None)
-                continue
-            if len(found) != len(header["done"]):
-                raise EdgeError(f"the journal in {self.folder} lacks results of batch {header['number']}: restore it")
-            self._batches[header["number"]] = self._restored_batch(header["number"], found, failed)
-        self._given = {device: ticket for device, (ticket, _) in self._last.items()}
-        for order, result in results.values():
-            self._pending.add(order, result, self._encoded(result), time.monotonic())
-
-    def _restored_batch(self, number: int, results: Sequence[tuple[Order, Result]], failed: Mapping[int, str]) -> Batch:
-        parts = Pending(0.0)
-        for order, result in results:
-            parts.add(order, result, self._encoded(result), 0.0)
-        for ticket, reason in failed.items():
-            parts.fail(ticket, reason, 0.0)
-        batch = parts.take({self.name: number}, 0.0, ())
-        if batch is None:
-            raise EdgeError(f"the journal in {self.folder} has an empty batch {number}: restore it")
-        return batch
+        deadlines = [self._pending.deadline, self._presence.deadline, self._open.deadline]
+        known = [deadline for deadline in deadlines if deadline is not None]
+        return max(0.0, min(known) - now) if known else None
 
     def _encoded(self, result: Result) -> Mapping[str, Any] | None:
         return None if result.update is None else self.scale.encode(result.update, result.weight)
+
+    def _cannot_write(self, error: OSError) -> EdgeError:
+        return EdgeError(f"the journal in {self.folder} cannot be written: {error}; make room and restart")
 
 
 @dataclass(frozen=True)
@@ -617,26 +484,6 @@ class _Writing:
     future: Future[None]
 
 
-def _record(order: Order, result: Result) -> Record:
-    header = {
-        "kind": "failed" if result.kind == "failed" else "result",
-        "ticket": order.ticket,
-        "device": order.device,
-        "digest": result.digest,
-        "order": order.kind,
-        "version": order.version,
-        "weight": result.weight,
-        "metrics": dict(result.metrics or {}),
-        "reason": result.reason,
-    }
-    return Record(header, result.body)
-
-
-def _restored(record: Record, gateway: str) -> tuple[Order, Result]:
-    """Return what :func:`_record` wrote down."""
-    header = record.header
-    order = Order(header["ticket"], gateway, header["device"], header["version"], header["order"])
-    kind = "failed" if header["kind"] == "failed" else order.kind
-    update = loads(record.body)[0] if kind == "train" else None
-    result = Result(kind, header["digest"], header["weight"], header["metrics"], update, record.body, header["reason"])
-    return order, result
+def _call(woken: Sequence[Wake]) -> None:
+    for wake in woken:
+        wake()

@@ -8,9 +8,8 @@ the header, and a body. Headers:
   an
   order of the kind ``train`` or ``evaluate``; the body is the update as the device sent it;
 - ``{"kind": "failed", …}`` with the same keys: the device reported an error, with that reason;
-- ``{"kind": "batch", "number", "done": [tickets], "failed": {ticket: reason}}``: the batch with that number; it is the
-  last
-  record of its file.
+- ``{"kind": "batch", "number", "done": [tickets], "failed": {ticket: reason}, "devices": {device: ticket}}``: the batch
+  with that number, and whose tickets have failed; it is the last record of its file.
 
 A record counts once it is synced to disk; many are synced at once. A record that was not written to its end, at the end
 of the last file, was promised to nobody and is cut off. A file is deleted when all its results are in acknowledged
@@ -93,14 +92,14 @@ class Journal:
         """Write a record; ``done`` is called on the journal's thread when it is on disk, or with the error."""
         self._queue.put(_Append(_encoded(record), record.header, done))
 
-    def append_batch(self, number: int, done: list[int], failed: Mapping[int, str]) -> None:
+    def append_batch(self, number: int, done: list[int], failed: Mapping[int, str], devices: Mapping[str, int]) -> None:
         """Write down what a batch consists of, and wait until that is on disk.
 
         Raises:
             OSError: it cannot be written.
         """
         failed_as_text = {str(ticket): reason for ticket, reason in failed.items()}
-        record = Record({"kind": "batch", "number": number, "done": done, "failed": failed_as_text})
+        record = Record({"kind": "batch", "number": number, "done": done, "failed": failed_as_text, "devices": devices})
         written: Future[None] = Future()
         self.append(record, lambda error: written.set_exception(error) if error else written.set_result(None))
         written.result()
