@@ -5,7 +5,6 @@ HE = "Flare does not encrypt homomorphically; sites can hide what they send unde
 MISSING = {
     "nvflare.app_common.homomorphic_encryption": HE,
     "nvflare.app_opt.confidential_computing": "Flare does not attest machines; see docs/security.md",
-    "nvflare.app_opt.feature_election": "send each site's scores with a script, and elect in a workflow of your own",
     "nvflare.app_opt.he": HE,
     "nvflare.app_opt.job_launcher": "Flare starts a job's processes itself; run its daemons in containers",
     "nvflare.app_opt.kaggle": "download the data with Kaggle's own client",
