@@ -44,10 +44,11 @@ def test_each_accepted_result_is_in_one_batch_whenever_the_gateway_is_killed():
             port = unused.getsockname()[1]
         host, link = start(folder, port, life=1)
         try:
-            devices = [Reporting(link, number) for number in range(DEVICES)]
+            killer = Killer()
+            devices = [Reporting(link, number, killer) for number in range(DEVICES)]
             for life in range(2, KILLS + 2):
-                assert not devices[0].stopped.wait(delays.uniform(0.05, 0.8))
-                host.kill()
+                killer.aim(host, delays.randint(1, 40))
+                assert killer.has_killed.wait(60)
                 host.communicate()
                 host, _ = start(folder, port, life)
             accepted: set[int] = set()
@@ -60,7 +61,7 @@ def test_each_accepted_result_is_in_one_batch_whenever_the_gateway_is_killed():
             host.wait()
             host.stdout.close()
         check(batches_in(folder), accepted)
-    assert len(accepted) > DEVICES * KILLS / 4
+    assert len(accepted) >= KILLS
 
 
 def start(folder, port, life):
@@ -76,14 +77,37 @@ def start(folder, port, life):
     return process, link
 
 
+class Killer:
+    """Kills a process at the moment in which a device hears of the acceptance of a result."""
+
+    def __init__(self):
+        self.has_killed = threading.Event()
+        self._lock = threading.Lock()
+        self._left = 0
+
+    def aim(self, process, results):
+        """Let so many results be accepted before the process dies."""
+        with self._lock:
+            self.has_killed.clear()
+            self._process, self._left = process, results
+
+    def accepted(self):
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                self._process.kill()
+                self.has_killed.set()
+
+
 class Reporting(threading.Thread):
     """A device that works as fast as it can, and remembers which results were accepted."""
 
-    def __init__(self, link, number):
+    def __init__(self, link, number, killer):
         super().__init__()
         self.stopped = threading.Event()
         self._client = Client.join(link, name=f"device{number}", patience_s=600)
         self._accepted: set[int] = set()
+        self._killer = killer
         self.start()
 
     def run(self):
@@ -94,6 +118,7 @@ class Reporting(threading.Thread):
                     update, weight = update_of(task.ticket)
                     if self._client.send_update(task.ticket, update, num_examples=weight):
                         self._accepted.add(task.ticket)
+                        self._killer.accepted()
         except EdgeError:
             if not self.stopped.is_set():
                 raise
