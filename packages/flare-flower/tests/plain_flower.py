@@ -193,4 +193,5 @@ def _await_port(port: int, seconds: float = 60) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
     sys.stdout.write(run_plain(Path(sys.argv[1]), Path(sys.argv[2])).log)
