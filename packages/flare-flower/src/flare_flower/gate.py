@@ -1,8 +1,9 @@
 """The gate before a SuperLink: all requests pass through it, and polls that would find nothing wait in it.
 
 A SuperNode that finds no message sleeps three seconds before it asks again, a ServerApp that finds no reply as well,
-and one that finds too few nodes a second. Here their question is answered when there is something: when the ServerApp
-has sent all objects of its messages, and when the last reply that it asks for is complete. Until then nothing is asked.
+and one that finds too few nodes or an object that has not come yet a second. Here their question is answered when there
+is something: when the ServerApp has sent a message, when an object of it has come, and when the last reply that the
+ServerApp asks for is complete. Until then nothing is asked.
 """
 
 from __future__ import annotations
@@ -55,23 +56,30 @@ class Gate:
         """
         if not request.path.startswith("/v1/fleet/"):
             return Response(404)  # the Control and Runtime APIs are the server's own
+        if request.path.endswith("/pull-object"):
+            self._await_object(wire.text(request.body, 3), is_wanted)
         if not request.path.endswith("/pull-messages"):
             return self._ask(site, request)
         until = time.monotonic() + NODE_POLL_S
         while True:
             seen = self._watch.pushes
-            if self._watch.is_sending:
-                seen -= 1  # the messages whose objects are on their way are news, too
-                response, limit = Response(200), STALLED_S
-            else:
-                response, limit = self._ask(site, request), NODE_POLL_S
-            left = min(limit, until - time.monotonic())
+            response = self._ask(site, request)
+            left = until - time.monotonic()
             if not response.is_empty or self._watch.is_over or not is_wanted() or left <= 0:
                 return response
             self._watch.wait_for(partial(self._has_news, seen, is_wanted), left)
 
     def _has_news(self, seen: int, is_wanted: Callable[[], bool]) -> bool:
-        return not is_wanted() or (self._watch.pushes > seen and not self._watch.is_sending)
+        return not is_wanted() or self._watch.pushes > seen
+
+    def _await_object(self, identity: str, is_wanted: Callable[[], bool]) -> None:
+        """Wait for an object that the ServerApp has yet to send, while it sends any."""
+
+        def is_there() -> bool:
+            return not self._watch.is_on_its_way(identity) or not is_wanted()
+
+        while not self._watch.is_over and not is_there():
+            self._watch.wait_for(is_there, STALLED_S)
 
     def of_app(self, request: Request) -> Response:
         """Answer a request of the ServerApp."""

@@ -151,11 +151,10 @@ class Watch:
         """True if the replies to all these messages are there, with all their objects."""
         return message_ids <= self._answered
 
-    @property
-    def is_sending(self) -> bool:
-        """True while the ServerApp sends the objects of its messages."""
+    def is_on_its_way(self, identity: str) -> bool:
+        """Return True if the ServerApp has yet to send an object, and has sent another not long ago."""
         sending = self._open.get("")
-        return sending is not None and bool(sending.missing) and time.monotonic() - sending.seen < STALLED_S
+        return sending is not None and identity in sending.missing and time.monotonic() - sending.seen < STALLED_S
 
     def note(self, site: str, request: Request, response: Response) -> None:
         """Take note of a request of a site, or of the ServerApp if ``site`` is empty, and of its response."""
