@@ -80,7 +80,7 @@ class MarkedDevices:
             assert not self.problems
 
 
-def link_of(folder: Path, timeout_s: float = 60.0) -> str:
+def link_of(folder: Path, timeout_s: float = 240.0) -> str:
     """Return the link of the gateway of a site's run folder, as soon as it is there."""
     path, until = folder / "gateway" / "join-link.txt", time.monotonic() + timeout_s
     while not (link := path.read_text() if path.is_file() else "").endswith("\n"):

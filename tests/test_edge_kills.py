@@ -7,7 +7,10 @@ import os
 import random
 import signal
 import sys
+import threading
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +76,18 @@ class Federation:
     def server_folder(self) -> Path:
         return self.place.kit("server") / "jobs" / self.job / "run"
 
-    def job_process(self, site: str) -> int:
-        children = psutil.Process(self.place.poc.status()[site]).children()
-        (found,) = [each.pid for each in children if "job_process" in " ".join(each.cmdline())]
-        return found
+    def job_process(self, name: str, timeout_s: float = 240.0) -> int:
+        """Return the process of the job at a site or the server, as soon as it is there."""
+        until = time.monotonic() + timeout_s
+        while True:
+            found = []
+            with suppress(psutil.NoSuchProcess):  # one that was ending
+                children = psutil.Process(self.place.poc.status()[name]).children()
+                found = [each.pid for each in children if "job_process" in " ".join(each.cmdline())]
+            if len(found) == 1:
+                return found[0]
+            assert time.monotonic() < until, (name, found)
+            threading.Event().wait(0.1)
 
     def strike(self, victim: str, draw: random.Random) -> None:
         match victim:
@@ -88,8 +99,10 @@ class Federation:
                 kill_relay(self.place)
             case "gateway's client":
                 self.place.kill("site-2")
+            case "server job":
+                os.kill(self.job_process("server"), signal.SIGKILL)
             case _:
-                self.place.strike(victim)
+                self.place.kill("server")
 
     def model(self) -> np.ndarray:
         """Return the newest model, which is replaced as a whole."""

@@ -17,7 +17,8 @@ from flare_edge.messages import VersionSum
 from flare_edge.simulated import SimulatedDevices
 from flare_edge.tree.inner import Inner
 from flare_edge.tree.leaf import Leaf
-from flare_edge.tree.root import Made, Root
+from flare_edge.tree.news import Made
+from flare_edge.tree.root import Root
 from flare_edge.tree.serving import serve
 from flare_edge.tree.topology import ROOT, Topology
 from flare_fobs import dumps, loads

@@ -8,18 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from flare_core import RecipeError
 from flare_core.additions import check_sites
 from flare_core.code import TemporaryFolder, calling_folder, collect_code, find_script
 from flare_core.components import Component
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
-from flare_core.model import flatten
 from flare_core.optimizers import ServerOptimizer
 from flare_core.parameters import recorded_model
 from flare_core.recipe import Recipe, check_component, check_count, check_seconds
-from flare_core.recipes.initial_model import check_fits, made_model
 from flare_core.recipes.script import INITIAL_MODEL
 from flare_core.recipes.workflow import module_file
 from flare_core.selection import MODES
@@ -32,10 +28,11 @@ from flare_edge.fedbuff import (
     ModelManagerConfig,
     SimulationConfig,
 )
+from flare_edge.initial_model import initial_params
 from flare_edge.simulated import TaskProcessor
 from flare_edge.sum_filters import SumFilter
 from flare_edge.tree.topology import check_inner
-from flare_tensor_downloader import read_file, write_file
+from flare_tensor_downloader import write_file
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -188,24 +185,10 @@ class EdgeFedBuffRecipe(Recipe):
         return component
 
     def _write_initial(self, target: Path) -> None:
-        params = None if self.model is None else params_of(made_model(self.model))
+        path = None
         if self.initial_ckpt is not None:
             path = find_script(self.initial_ckpt, self._folder, argument="initial_ckpt")
-            saved = _read_checkpoint(path)
-            if params is not None:
-                check_fits(saved, params, path)
-                saved = {name: value.astype(params[name].dtype, copy=False) for name, value in saved.items()}
-            params = saved
-        if not params:
-            raise RecipeError("give model or initial_ckpt: devices need a model to start from")
-        for name, value in params.items():
-            if value.dtype.kind == "f" and value.dtype.itemsize not in (4, 8):
-                raise RecipeError(
-                    f"model[{name!r}] is {value.dtype}; devices train float32 or float64 parameters, so convert it"
-                )
-        if not any(value.dtype.kind == "f" for value in params.values()):
-            raise RecipeError("the model has no floating-point parameters, which devices could train")
-        write_file(target, params)
+        write_file(target, initial_params(self.model, path))
 
     def build(self) -> Job:
         workflow = {
@@ -282,27 +265,6 @@ class EdgeFedBuffRecipe(Recipe):
         return self._model_text if argument == "model" else super().recorded(argument)
 
 
-def params_of(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the parameters of a model as arrays by name.
-
-    Args:
-        model: arrays or tensors by name, or an object with ``state_dict()``, such as a ``torch.nn.Module``.
-    Raises:
-        RecipeError: it is something else; names the part.
-    """
-    state = model.state_dict() if callable(getattr(model, "state_dict", None)) else model
-    if not isinstance(state, Mapping):
-        raise RecipeError(f"model is a {type(model).__name__}; give arrays by name, or a torch.nn.Module")
-    params: dict[str, np.ndarray[Any, Any]] = {}
-    for name, value in state.items():
-        if hasattr(value, "detach"):  # a tensor of torch
-            value = value.detach().cpu().numpy()
-        if not isinstance(name, str) or not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
-            raise RecipeError(f"model[{name!r}] is a {type(value).__name__}; give arrays of numbers by name")
-        params[name] = np.array(value)
-    return params
-
-
 def _checked_tree(given: Any) -> dict[str, list[str]]:
     if given is None:
         return {}
@@ -314,11 +276,3 @@ def _checked_tree(given: Any) -> dict[str, list[str]]:
         raise RecipeError(str(error)) from error
     check_sites([*given, *(child for children in given.values() for child in children)], "tree")
     return {parent: list(children) for parent, children in given.items()}
-
-
-def _read_checkpoint(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    if path.suffix == ".safetensors":
-        return {str(name): np.array(value) for name, value in flatten(read_file(path))}
-    if path.suffix == ".npz":
-        return dict(np.load(path, allow_pickle=False))
-    raise RecipeError(f"initial_ckpt {path} has an unknown file type; give a .safetensors or .npz file")

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from flare_core import FlareError, JobContext, Service
 from flare_core.optimizers import ServerOptimizer
 from flare_edge.fedbuff import FedBuffSettings
-from flare_edge.tree.root import Params, Root
+from flare_edge.tree.news import Params
+from flare_edge.tree.root import Root
 from flare_edge.tree.serving import serve
 from flare_edge.tree.sessions import StaleSessionError
 from flare_edge.tree.topology import Topology

@@ -17,7 +17,8 @@ from flare_edge.executor import SERVE
 from flare_edge.fedbuff import FedBuffSettings
 from flare_edge.scores import Scores
 from flare_edge.server import EdgeServer
-from flare_edge.tree.root import News, Params, Root
+from flare_edge.tree.news import News, Params
+from flare_edge.tree.root import Root
 from flare_edge.tree.topology import Topology
 
 KEPT_MODELS = 10

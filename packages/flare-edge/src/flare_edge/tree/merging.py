@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flare_edge.fixed_point import add
+from flare_edge.fedbuff import add_sum
 from flare_edge.messages import Batch, VersionSum
 
 
@@ -21,20 +21,5 @@ def merged(batches: Sequence[Batch]) -> Batch:
         done += batch.done
         failed |= batch.failed
         for version, each in batch.sums.items():
-            sums[version] = each if version not in sums else merged_sum(sums[version], each)
+            sums[version] = add_sum(sums.get(version), each)
     return Batch(leaves, sums, done, failed)
-
-
-def merged_sum(first: VersionSum, second: VersionSum) -> VersionSum:
-    """Return the sum of two sums of one version."""
-    total = {name: value.copy() for name, value in first.total.items()}
-    if second.total:
-        if total:
-            add(total, second.total)
-        else:  # the first has metrics of evaluations alone
-            total = {name: value.copy() for name, value in second.total.items()}
-    metrics = dict(first.metrics)
-    for name, (value, weight) in second.metrics.items():
-        before = metrics.get(name, (0.0, 0))
-        metrics[name] = (before[0] + value, before[1] + weight)
-    return VersionSum(total, first.weight + second.weight, first.count + second.count, metrics)

@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,51 +23,15 @@ from flare_edge.fedbuff import FedBuffSettings, NewVersion, combined
 from flare_edge.fedbuff.record import RecordedFedBuff
 from flare_edge.messages import Batch, Order
 from flare_edge.tree.inner import is_news
+from flare_edge.tree.news import Made, News, Params
 from flare_edge.tree.sessions import Sessions, StaleSessionError
 from flare_edge.tree.topology import ROOT, Topology
 
 logger = logging.getLogger(__name__)
 
-Params = Mapping[str, np.ndarray[Any, Any]]
-
 INPUTS = "inputs.jsonl"
 STALLED_S = 60.0
 """After so long without a device that works, a warning says so."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A new version.
-
-    Args:
-        version: what it was made of.
-        params: the model.
-        state: the root's state right after it.
-    """
-
-    version: NewVersion
-    params: Params
-    state: Mapping[str, Any]
-
-
-@dataclass
-class News:
-    """All that has happened since the workflow asked last.
-
-    Attributes:
-        made: a new version; the next is not made before :meth:`Root.proceed`.
-        evaluations: metrics by name of versions that devices have evaluated.
-        dropped: number of updates that were not used.
-        is_over: no version and no evaluation follows.
-    """
-
-    made: Made | None = None
-    evaluations: dict[int, Mapping[str, float]] = field(default_factory=dict)
-    dropped: int = 0
-    is_over: bool = False
-
-    def __bool__(self) -> bool:
-        return self.made is not None or bool(self.evaluations) or self.is_over
 
 
 class Root:
