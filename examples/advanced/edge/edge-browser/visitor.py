@@ -75,7 +75,8 @@ def visit(browser, link, path, picture):
     browser.call("DOM.setFileInputFiles", files=[path], nodeId=node)
     browser.evaluate(UNTIL % "!document.querySelector('#start').disabled")
     browser.evaluate("document.querySelector('#start').click()")
-    browser.evaluate(UNTIL % "document.querySelector('#status').textContent.startsWith('The run is over')")
+    # The end of the run, or of the gateway, if it has gone before this device could hear of the end.
+    browser.evaluate(UNTIL % "/^(The run is over|Trying again)/.test(document.querySelector('#status').textContent)")
     taken = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
     with open(picture, "wb") as file:
         file.write(base64.b64decode(taken["data"]))

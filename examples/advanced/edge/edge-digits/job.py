@@ -3,7 +3,13 @@
 from data import DEVICES, load
 from devices import Digits
 
-from flare_edge import DeviceManagerConfig, EdgeFedBuffRecipe, ModelManagerConfig, SimulationConfig
+from flare_edge import (
+    DeviceManagerConfig,
+    EdgeFedBuffRecipe,
+    EvaluatorConfig,
+    ModelManagerConfig,
+    SimulationConfig,
+)
 from flare_edge.device.programs import initial_params, program_from
 from flare_runtime import SimEnv
 
@@ -18,8 +24,9 @@ CONFIG = {
 recipe = EdgeFedBuffRecipe(
     job_name="edge-digits",
     model=initial_params(CONFIG, seed=0),
-    model_manager_config=ModelManagerConfig(max_model_version=30, num_updates_for_model=10, staleness_weight=True),
-    device_manager_config=DeviceManagerConfig(device_selection_size=20),
+    model_manager_config=ModelManagerConfig(max_model_version=30, num_updates_for_model=15, staleness_weight=True),
+    device_manager_config=DeviceManagerConfig(device_selection_size=30),
+    evaluator_config=EvaluatorConfig(eval_frequency=5, num_devices=30),
     simulation_config=SimulationConfig(Digits(), num_devices=DEVICES // 2, num_workers=10),
     device_config=CONFIG,
 )
