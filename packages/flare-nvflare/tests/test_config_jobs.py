@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from nvflare_folders import PERSISTOR, TRAINER, write_job
+from safetensors.numpy import load_file
 
 from flare_core import JobError, JobFailed
 from flare_core.job_folder import export_job, load_job
@@ -234,3 +235,58 @@ def test_a_job_that_cannot_be_understood_is_refused_with_the_file_and_the_reason
     change(folder)
     with pytest.raises(JobError, match=words):
         load_job_folder(folder)
+
+
+CCWF = "nvflare.app_common.ccwf"
+RUNS_SCRIPT = {
+    "tasks": ["train"],
+    "executor": {
+        "path": "nvflare.app_common.executors.in_process_client_api_executor.InProcessClientAPIExecutor",
+        "args": {"task_script_path": "train.py", "task_script_args": "2"},
+    },
+}
+
+
+def in_control(kind: str, **client):
+    """Return the configurations of a job in which the sites have control."""
+    control = {"path": f"{CCWF}.{kind}_client_ctl.{kind.title()}ClientController", "args": {"persistor_id": "models"}}
+    generator = f"{CCWF}.comps.simple_model_shareable_generator.SimpleModelShareableGenerator"
+    path = f"{CCWF}.{kind.title()}ServerController"
+    server = {"workflows": [{"id": "controller", "path": path, "args": {"num_rounds": 3}}]}
+    return server, {
+        "executors": [{"tasks": [f"{kind}_*"], "executor": control}, RUNS_SCRIPT],
+        "components": [
+            {"id": "models", "path": PERSISTOR, "args": {"model": [1.0, 2.0]}},
+            {"id": "shareable_generator", "path": generator},
+        ],
+        **client,
+    }
+
+
+def test_a_swarm_is_that_of_flare(tmp_path):
+    server, client = in_control("swarm")
+    job = load_job_folder(write_job(tmp_path / "job", server, client, {"train.py": SCRIPT}))
+    assert [each.class_path for each in job.server.workflows] == ["flare_core.workflows.Swarm"]
+    done = run(job, tmp_path)
+    kept = load_file(done.get_result() / "site-1" / "global_model.safetensors")
+    assert kept["numpy_key"].tolist() == [7.0, 8.0]
+
+
+def test_the_server_runs_a_cycle_of_the_sites(tmp_path):
+    server, client = in_control("cyclic")
+    done = run(load_job_folder(write_job(tmp_path / "job", server, client, {"train.py": SCRIPT})), tmp_path)
+    assert done.load_model()["numpy_key"].tolist() == [13.0, 14.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"components": []}, "a persistor"),
+        ({"executors": [{"tasks": ["train"], "executor": TRAINER}]}, "runs a script"),
+        ({"task_result_filters": [{"tasks": ["train"], "filters": []}]}, "task_result_filters"),
+    ],
+)
+def test_a_swarm_with_other_parts_is_refused(tmp_path, changes, words):
+    server, client = in_control("swarm", **changes)
+    with pytest.raises(JobError, match=words):
+        load_job_folder(write_job(tmp_path / "job", server, client, {"train.py": SCRIPT}))

@@ -1,9 +1,16 @@
 """The names that are not provided, and what to use instead; for a module, also of all names in it."""
 
 HE = "Flare does not encrypt homomorphically; sites can hide what they send under masks, see docs/security.md"
+SWARM = "job folders with it run; in a script, use SwarmLearningRecipe or CCWFJob"
+STATS = "use FedStatsRecipe, with the same generator of statistics"
 
 MISSING = {
     "nvflare.app_common.homomorphic_encryption": HE,
+    "nvflare.app_common.ccwf.swarm_client_ctl": SWARM,
+    "nvflare.app_common.ccwf.swarm_server_ctl": SWARM,
+    "nvflare.app_common.psi": "use DhPSIRecipe, whose parts are Flare's own",
+    "nvflare.app_common.executors.statistics": STATS,
+    "nvflare.app_common.workflows.statistics_controller": STATS,
     "nvflare.app_opt.confidential_computing": "Flare does not attest machines; see docs/security.md",
     "nvflare.app_opt.he": HE,
     "nvflare.app_opt.job_launcher": "Flare starts a job's processes itself; run its daemons in containers",

@@ -25,7 +25,7 @@ from flare_core.job_folder import files_below, load_job
 from flare_runtime.job_code import importable
 from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
-from nvflare._host.native import native_client, native_server
+from nvflare._host.native import move_cycle, swarm_job
 from nvflare._host.scripts import is_connection, is_metric_forwarder, is_script_executor, script_executor
 
 _LISTS = ("workflows", "executors", "components", "task_data_filters", "task_result_filters")
@@ -88,7 +88,10 @@ def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
     all_clients = [*([] if general is None else [general]), *clients.values()]
     for each in (server, *all_clients):
         forget_others(each.code)
+    move_cycle(server, all_clients)
     with _all_importable(server, all_clients):
+        if (swarm := swarm_job(server, all_clients, _safe(ours["name"]), _count(meta))) is not None:
+            return swarm
         return Job(
             name=_safe(ours["name"]),
             min_clients=_count(meta),
@@ -184,8 +187,6 @@ class _all_importable:
 
 
 def _server_app(app: AppConfig, clients: list[AppConfig], meta: dict[str, Any]) -> ServerApp:
-    if (own := native_server(app, clients)) is not None:
-        return own
     hosted, flares = _components(app)
     workflows = app.entries("workflows")
     if not workflows:
@@ -213,9 +214,6 @@ def _server_app(app: AppConfig, clients: list[AppConfig], meta: dict[str, Any]) 
 
 def _client_app(app: AppConfig, server: AppConfig, meta: dict[str, Any]) -> ClientApp:
     code = None if app.code.root == server.code.root else app.code
-    if (own := native_client(app, server)) is not None:
-        own.code = code
-        return own
     all_components = {str(each.get("id", index)): each for index, each in enumerate(app.entries("components"))}
     hosted, flares = _components(app)
     executors: list[ExecutorEntry] = []

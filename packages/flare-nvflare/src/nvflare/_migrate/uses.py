@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CONFIG = {".json", ".conf", ".yml", ".yaml"}
-_PATH = re.compile(r"\bnvflare(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
+_PATH = re.compile(r"(?<![/.@\w-])nvflare(?!\.readthedocs\b)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 _LEFT_OUT = {"__pycache__", ".git", ".venv", "node_modules"}
 
 

@@ -11,6 +11,13 @@ from typing import Any
 from nvflare._flare.errors import NotProvidedError
 from nvflare._host.scripts import is_connection, is_script_executor
 
+_CONTROLS = {
+    "SwarmServerController": "a swarm is Flare's own",
+    "SwarmClientController": "a swarm is Flare's own",
+    "CyclicServerController": "the server runs the cycle",
+    "CyclicClientController": "the server runs the cycle",
+}
+
 
 class Kind(StrEnum):
     """Kinds of verdicts."""
@@ -38,6 +45,8 @@ def verdict_of(name: str) -> Verdict:
     """Return what becomes of a full name."""
     if is_script_executor(name) or is_connection(name):
         return Verdict(Kind.ADAPTED, "Flare starts and reaches scripts itself")
+    if name.startswith("nvflare.app_common.ccwf.") and name.rpartition(".")[2] in _CONTROLS:
+        return Verdict(Kind.ADAPTED, f"in job folders, {_CONTROLS[name.rpartition('.')[2]]}")
     try:
         found = _resolved(name)
     except NotProvidedError as error:

@@ -41,7 +41,7 @@ class NPModelPersistor(ModelPersistor):
     def load_model(self, fl_ctx: FLContext) -> ModelLearnable:
         """Return the model to begin with."""
         data = load_numpy_model(
-            fl_ctx, logging.getLogger("nvflare"), self.source_ckpt_file_full_name, str(self._path(fl_ctx)), self._first
+            fl_ctx, logging.getLogger("nvflare"), self.source_ckpt_file_full_name, str(self._path(fl_ctx)), self.first
         )
         weights = data if isinstance(data, dict) else {NPConstants.NUMPY_KEY: data}
         return make_model_learnable(weights, {})
@@ -53,7 +53,8 @@ class NPModelPersistor(ModelPersistor):
         weights = model[ModelLearnableKey.WEIGHTS]
         np.save(path, weights[NPConstants.NUMPY_KEY] if NPConstants.NUMPY_KEY in weights else np.array(weights))
 
-    def _first(self) -> Any:
+    def first(self) -> Any:
+        """Return the model to begin with, if no file has one: an array, or arrays by name."""
         if self.model is None:
             return np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], dtype=np.float32)
         if isinstance(self.model, dict):
