@@ -268,7 +268,7 @@ def test_a_swarm_is_that_of_flare(tmp_path):
     job = load_job_folder(write_job(tmp_path / "job", server, client, {"train.py": SCRIPT}))
     assert [each.class_path for each in job.server.workflows] == ["flare_core.workflows.Swarm"]
     done = run(job, tmp_path)
-    kept = load_file(done.get_result() / "site-1" / "global_model.safetensors")
+    kept = load_file(done.get_result() / "sites" / "site-1" / "global_model.safetensors")
     assert kept["numpy_key"].tolist() == [7.0, 8.0]
 
 
