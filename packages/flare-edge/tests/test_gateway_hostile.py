@@ -193,6 +193,12 @@ def test_a_result_of_the_wrong_kind_is_refused(shared, evil):
     shared.withdraw([evil.ticket])
 
 
+def test_a_devices_words_reach_the_server_and_its_log_as_one_printable_line(shared, evil):
+    body = b'{"error": "\\ud800 \\u001b[2J\\nround 9 is done: \\u00fc"}'
+    assert evil.report(body, "application/json").status == 200
+    assert batch_of(shared).failed == {evil.ticket: "\ufffd \ufffd[2J\ufffdround 9 is done: ü"}
+
+
 @pytest.mark.parametrize("ticket", [10**6, 0, "-1", "1.0", "x", "9" * 17, "9" * 5000, "%00", "1%2f..%2f2", "٣"])
 def test_unknown_tickets_are_refused(shared, evil, ticket):
     assert evil.report(update(), ticket=ticket).status in (400, 404)
@@ -252,6 +258,23 @@ def test_a_revoked_device_is_refused_at_once_and_has_left(gateway):
         assert gateway.next_report().left == ["gw-1/evil"]
 
 
+def test_a_device_that_is_revoked_while_it_waits_gets_no_task(gateway):
+    with Raw(gateway) as raw:
+        token = register(raw, gateway)
+        raw.send(
+            f"POST /v1/tasks HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 14\r\n\r\n"
+            '{"wait_s": 60}'.encode()
+        )
+        assert gateway.next_report().joined == ["gw-1/evil"]
+        registry = Registry(gateway.folder / "edge-devices.sqlite")
+        registry.revoke("evil")
+        registry.close()
+        gateway.give([order(1, "evil")])
+        assert raw.answer().status == 401
+        report = gateway.next_report()
+        assert (report.left, report.batch.failed) == (["gw-1/evil"], {1: "the device left"})
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -300,6 +323,44 @@ def test_a_body_without_an_end_is_refused_at_the_limit(shared, evil, raw):
     answer = raw.answer()
     assert (answer.status, answer.error) == (413, "too_large")
     shared.withdraw([evil.ticket])
+
+
+def test_a_request_with_two_lengths_is_the_last_of_its_connection(shared, raw):
+    raw.send(
+        b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
+    )
+    assert raw.answer().status == 200
+    assert raw.answer() is None
+
+
+def test_a_device_does_not_take_the_room_for_bodies_of_all(tmp_path):
+    with ExitStack() as stack:
+        gateway = stack.enter_context(serving(tmp_path, GatewaySettings(limits=OPEN)))
+        raw = stack.enter_context(Raw(gateway))
+        token = register(raw, gateway)
+        gateway.give([order(1, "evil")])
+        head = (
+            f"POST /v1/results/1 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
+            f"content-type: {SAFETENSORS}\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+        )
+        for _ in range(4):
+            slow = stack.enter_context(Raw(gateway))
+            slow.send(head.encode())
+            assert slow.answer().status == 100  # its body is being received
+        answer = raw.request("POST", "/v1/results/1", update(), token, content_type=SAFETENSORS)
+        assert (answer.status, answer.error, answer.headers["retry-after"]) == (429, "rate", "5")
+        other = stack.enter_context(Raw(gateway))
+        token = register(other, gateway, "good")
+        assert other.request("POST", "/v1/tasks", b"{}", token).status == 204
+
+
+def test_a_result_that_is_larger_than_all_the_room_for_bodies_is_received_alone(tmp_path):
+    limits = Limits(body_bytes_in_flight=100)
+    with serving(tmp_path, GatewaySettings(limits=limits)) as gateway, Raw(gateway) as raw:
+        token = register(raw, gateway)
+        gateway.give([order(1, "evil")])
+        assert raw.request("POST", "/v1/results/1", update(), token, content_type=SAFETENSORS).status == 200
 
 
 def test_a_body_that_nobody_asked_for_ends_the_connection(shared, evil, raw):

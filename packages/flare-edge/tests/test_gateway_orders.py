@@ -316,6 +316,24 @@ def test_a_sum_of_few_devices_is_held_back_then_fails(tmp_path):
     gateway.close()
 
 
+def test_a_device_that_trains_a_version_twice_is_one_device_of_its_sum(tmp_path):
+    gateway = make(tmp_path, update_timeout_s=0.05, min_devices_per_sum=2)
+    for ticket in (1, 2):
+        gateway.give([order(ticket, "gw-1/a")])
+        gateway.report("gw-1/a", ticket, update(0.1)).result(5)
+    assert sorted(batch_of(gateway).failed) == [1, 2]
+    gateway.close()
+
+
+def test_a_job_cannot_ask_for_sums_of_fewer_devices_than_the_owner_wants(tmp_path):
+    gateway = Gateway("gw-1", tmp_path, GatewaySettings(min_devices_per_sum=2), SCALE, {}, update_timeout_s=0.05)
+    gateway.set_model(0, MODEL)
+    gateway.give([order(1)])
+    gateway.report("gw-1/1", 1, update(0.1)).result(5)
+    assert list(batch_of(gateway).failed) == [1]
+    gateway.close()
+
+
 def test_devices_hear_that_the_run_is_over(tmp_path):
     gateway = make(tmp_path)
     woken = threading.Event()

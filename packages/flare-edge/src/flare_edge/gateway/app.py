@@ -105,7 +105,7 @@ class Front:
             Refused: the device is not known, asks for nonsense or too often, or the run is over.
         """
         device = self.device(request)
-        values = parsed(await self.bodies.read(request, MAX_JSON_BYTES))
+        values = parsed(await self.bodies.read(request, MAX_JSON_BYTES, device))
         wait_s = values.get("wait_s", 0)
         if values.keys() - {"wait_s"} or isinstance(wait_s, bool) or not isinstance(wait_s, int | float):
             raise Refused(422, "fields", "give wait_s, a number of seconds")
@@ -139,6 +139,7 @@ class Front:
         finally:
             timer.cancel()
             self.gateway.stop_waiting(device, wake)
+        self._let_revoked_go()
         if not self.registry.has(device.rpartition("/")[2]):
             raise _unknown_token()  # it has left, or was revoked, in the meantime
         return self.gateway.poll(device)
@@ -165,11 +166,11 @@ class Front:
         if not like:  # after a restart, the orders are not known again before the model is
             raise Refused(503, "not_ready", "the gateway has no model yet", retry_after_s=2, closes=True)
         if kind == "application/json":
-            body = await self.bodies.read(request, MAX_JSON_BYTES)
+            body = await self.bodies.read(request, MAX_JSON_BYTES, device)
             await self.report(device, ticket, lambda: json_result(body))
         elif kind == SAFETENSORS:
             size = sum(value.size * update_dtype(value).itemsize + 256 for value in like.values())
-            body = await self.bodies.read(request, size + MAX_JSON_BYTES)
+            body = await self.bodies.read(request, size + MAX_JSON_BYTES, device)
             work = self.report(
                 device, ticket, lambda: train_result(body, like, self.gateway.scale), large=len(body) > _SMALL
             )
@@ -216,8 +217,7 @@ class Front:
         Raises:
             Refused: see :meth:`device`.
         """
-        for revoked in self.registry.refresh():
-            self.gateway.leave(f"{self.gateway.name}/{revoked}")
+        self._let_revoked_go()
         device = self.registry.device(token)
         if device is None:
             self._count_refusal(_address(request))
@@ -225,6 +225,10 @@ class Front:
         if wait := self._requests.take(device):
             raise Refused(429, "rate", "too many requests of this device", retry_after_s=wait)
         return f"{self.gateway.name}/{device}"
+
+    def _let_revoked_go(self) -> None:
+        for revoked in self.registry.refresh():
+            self.gateway.leave(f"{self.gateway.name}/{revoked}")
 
     def _count_refusal(self, address: str) -> None:
         if wait := self._refusals.take(address):

@@ -110,6 +110,8 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.close()  # the rest of a body that nobody wants would be read, however long it is
             return
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in self.scope["headers"]}:
+            self.transport.close()  # a proxy may believe the other length, and what follows is not its request
         super().on_response_complete()
         self._watch_head()
 

@@ -81,7 +81,7 @@ class Gateway:
         job_name, description: of the job, for people at devices.
         update_timeout_s: results wait so long for others before they are reported.
         answer_within_s: an order that is not answered in time fails; None: the parent decides.
-        min_devices_per_sum: sums of fewer devices are held back until there are more.
+        min_devices_per_sum: sums of fewer devices are held back until there are more; the settings may want more.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Gateway:
         self._models = Models()
         self._open = OpenOrders(answer_within_s)
         self._presence = PresentDevices(settings.device_timeout_s)
-        self._pending = Pending(update_timeout_s, min_devices_per_sum)
+        self._pending = Pending(update_timeout_s, max(min_devices_per_sum, settings.min_devices_per_sum))
         self._writing: dict[int, _Writing] = {}
         self._is_over = self._is_closed = False
         self._failure: OSError | None = None

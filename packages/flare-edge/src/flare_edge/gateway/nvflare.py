@@ -142,7 +142,7 @@ class NVFlareFront:
         device = self._front.device_of(token, request) if token else ""
         size = sum(value.size for value in self._gateway.like.values())
         limit = MAX_JSON_BYTES + _BYTES_PER_NUMBER * size if token else MAX_JSON_BYTES
-        values = parsed(await self._front.bodies.read(request, limit))
+        values = parsed(await self._front.bodies.read(request, limit, device))
         if not token:
             user = values.get("user_info")
             found = user.get("auth_token") if isinstance(user, dict) else None

@@ -21,6 +21,8 @@ class _Part:
     total: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=dict)
     weight: int = 0
     count: int = 0
+    devices: set[str] = field(default_factory=set)
+    trained: set[str] = field(default_factory=set)  # those of the devices that sent an update
     metrics: dict[str, tuple[float, int]] = field(default_factory=dict)
     tickets: list[int] = field(default_factory=list)
 
@@ -63,10 +65,12 @@ class Pending:
             return
         part = self._parts.setdefault(order.version, _Part(now))
         part.tickets.append(order.ticket)
+        part.devices.add(order.device)
         if encoded is not None:
             add(part.total, encoded)
             part.weight += result.weight
             part.count += 1
+            part.trained.add(order.device)
         for name, value in (result.metrics or {}).items():
             total, weight = part.metrics.get(name, (0.0, 0))
             part.metrics[name] = total + result.weight * value, weight + result.weight
@@ -103,7 +107,7 @@ class Pending:
         return Batch(leaves, sums, [ticket for part in taken.values() for ticket in part.tickets], failed)
 
     def _is_enough(self, part: _Part) -> bool:
-        return len(part.tickets) >= self._min_devices and (not part.count or part.count >= self._min_devices)
+        return len(part.devices) >= self._min_devices and (not part.trained or len(part.trained) >= self._min_devices)
 
     def _fail_part(self, version: int, now: float) -> None:
         reason = f"held back: fewer than {self._min_devices} devices of this gateway trained version {version}"

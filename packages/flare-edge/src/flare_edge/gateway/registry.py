@@ -160,7 +160,9 @@ class Registry:
         try:
             self._database.execute("INSERT INTO devices VALUES (?, ?, ?, ?, NULL, ?)", (*device, found[0], now, secret))
         except sqlite3.IntegrityError as error:
-            raise Refused(409, "name_taken", f"a device named {device[0]} is registered already") from error
+            raise Refused(
+                409, "name_taken", f"a device was registered as {device[0]} before; join with another name"
+            ) from error
         self._database.execute("UPDATE invitations SET uses_left = uses_left - 1 WHERE id = ?", found)
 
     def device(self, token: str) -> str | None:

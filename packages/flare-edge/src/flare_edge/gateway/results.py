@@ -132,7 +132,7 @@ def json_result(body: bytes) -> Result:
     """
     values = parsed(body)
     if values.keys() == {"error"} and isinstance(values["error"], str):
-        return Result("failed", _digest(body), reason=values["error"][:MAX_REASON])
+        return Result("failed", _digest(body), reason=_printable(values["error"][:MAX_REASON]))
     if values.keys() != {"num_examples", "metrics"}:
         raise Refused(422, "fields", "give either num_examples and metrics, or error")
     number = values["num_examples"]
@@ -176,6 +176,11 @@ def _metrics(values: Any) -> dict[str, float]:
         except (EdgeError, OverflowError) as error:
             raise Refused(422, "metrics", f"metric {name!r} is not finite, or too large") from error
     return metrics
+
+
+def _printable(text: str) -> str:
+    """Return text that can be sent on and logged: without control characters and lone surrogates."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def _digest(body: bytes) -> str:

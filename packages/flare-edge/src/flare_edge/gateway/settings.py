@@ -57,6 +57,7 @@ class GatewaySettings(BaseModel):
         invitations: ``open``: each start makes an invitation for any number of devices, in the join link; ``listed``:
             only those of ``flare edge invite``.
         nvflare_routes: serve the routes of NVFlare's devices, too; see :mod:`flare_edge.gateway.nvflare`.
+        min_devices_per_sum: sums of fewer devices do not leave the site; a job may want more, but not fewer.
         device_timeout_s: an idle device that has been silent for so long has left.
         limits: see :class:`Limits`.
         registry: the file of invitations and devices; None: in the run's folder, for that run only.
@@ -71,6 +72,7 @@ class GatewaySettings(BaseModel):
     plain_http: bool = False
     invitations: Literal["open", "listed"] = "open"
     nvflare_routes: bool = False
+    min_devices_per_sum: Annotated[int, Field(ge=1)] = 1
     device_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     limits: Limits = Limits()
     registry: Path | None = None
