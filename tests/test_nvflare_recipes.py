@@ -49,6 +49,98 @@ def test_trees_of_columns_with_a_loader_of_csv_files(tmp_path):
     assert (folder / "site-2" / "simulate_job" / "test.model.json").is_file()
 
 
+@pytest.mark.parametrize("parts", ["histogram", "bagging"])
+def test_trees_of_a_job_made_of_parts(tmp_path, parts):
+    random = np.random.default_rng(4)
+    for site in ("site-1", "site-2"):
+        rows = random.normal(size=(80, 3))
+        table = np.hstack([(rows.sum(axis=1) > 0).astype(float)[:, None], rows])
+        (tmp_path / site).mkdir()
+        for name, part in (("train", table[:60]), ("valid", table[60:])):
+            np.savetxt(tmp_path / site / f"{name}.csv", part, delimiter=",")
+    server, executor = _TREES[parts]
+    folder = run(
+        tmp_path,
+        job=f"""
+        from pathlib import Path
+
+        from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
+        from nvflare.app_opt.xgboost.histogram_based_v2.csv_data_loader import CSVDataLoader
+        from nvflare.app_opt.xgboost.histogram_based_v2.fed_controller import XGBFedController
+        from nvflare.app_opt.xgboost.histogram_based_v2.fed_executor import FedXGBHistogramExecutor
+        from nvflare.app_opt.xgboost.tree_based.bagging_aggregator import XGBBaggingAggregator
+        from nvflare.app_opt.xgboost.tree_based.executor import FedXGBTreeExecutor
+        from nvflare.app_opt.xgboost.tree_based.model_persistor import XGBModelPersistor
+        from nvflare.app_opt.xgboost.tree_based.shareable_generator import XGBModelShareableGenerator
+        from nvflare.job_config.api import FedJob
+
+        job = FedJob(name="job", min_clients=2)
+        job.to_server({server}, id="controller")
+        job.to_server(XGBModelPersistor(save_name="model.json"), id="persistor")
+        job.to_server(XGBModelShareableGenerator(), id="shareable_generator")
+        job.to_server(XGBBaggingAggregator(), id="aggregator")
+        for site in ("site-1", "site-2"):
+            job.to({executor}, site)
+            job.to(CSVDataLoader(folder=str(Path.cwd())), site, id="rows")
+        job.export_job("exported")
+        job.simulator_run("results/job")
+        """,
+    )
+    (model,) = folder.glob("**/simulate_job/app_server/model.json")
+    assert len(json.loads(model.read_text())["learner"]["gradient_booster"]["model"]["trees"]) == 4
+    assert (tmp_path / "exported/job/meta.json").is_file()
+
+
+_TREES = {
+    "histogram": (
+        "XGBFedController(4, 0, False, {'objective': 'binary:logistic', 'eval_metric': 'auc', 'max_depth': 2})",
+        "FedXGBHistogramExecutor(data_loader_id='rows')",
+    ),
+    "bagging": (
+        "ScatterAndGather(min_clients=2, num_rounds=2)",
+        "FedXGBTreeExecutor('bagging', 1, 'rows', max_depth=2, nthread=1)",
+    ),
+}
+
+
+def test_trees_whose_sites_have_settings_later(tmp_path):
+    from flare_core import RecipeError
+    from nvflare.app_opt.xgboost.histogram_based_v2.csv_data_loader import CSVDataLoader
+    from nvflare.app_opt.xgboost.recipes import XGBBaggingRecipe
+    from nvflare.recipe import set_per_site_config
+
+    recipe = XGBBaggingRecipe(name="trees", min_clients=2)
+    with pytest.raises(RecipeError, match="set_per_site_config"):
+        recipe.export(str(tmp_path))
+    set_per_site_config(recipe, {"a": {"data_loader": CSVDataLoader("/a")}, "b": {"data_loader": CSVDataLoader("/b")}})
+    assert recipe.configured_sites() == ["a", "b"]
+    recipe.export(str(tmp_path))
+
+
+def test_tables_of_stored_statistics(capsys):
+    from nvflare.app_opt.statistics.visualization.statistics_visualization import Visualization
+
+    bins = [[0.0, 1.0, 1], [1.0, 2.0, 3]]
+    data = {"Age": {"count": {"site-1": {"train": 4}}, "histogram": {"site-1": {"train": bins}}}, "Sex": {}}
+    tables = Visualization().get_histogram_dataframes(data, "percent")
+    assert tables.keys() == {"Age"}
+    assert tables["Age"]["site-1-train"].to_dict() == {0.0: 0.25, 1.0: 0.75}
+    Visualization().show_stats(data, ["Age"])
+    assert "site-1-train      4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "groups"),
+    [("0", ["0"]), ("0,1", ["0", "1"]), ("[0,1],[2, 3]", ["0,1", "2,3"]), ("[0,1],2", ["0,1", "2"])],
+)
+def test_gpus_of_each_site(given, groups):
+    from nvflare.private.fed.utils.fed_utils import split_gpus
+
+    assert split_gpus(given) == groups
+    with pytest.raises(ValueError, match="bracket has no partner"):
+        split_gpus(f"[{given}")
+
+
 def test_statistics_of_a_generator_of_data_frames(tmp_path):
     folder = run(
         tmp_path,

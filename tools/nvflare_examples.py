@@ -197,7 +197,8 @@ EXAMPLES = {
     "hello-tf": Example("hello-world/hello-tf", "hello-tf_fedavg", needs=("tensorflow",)),
     "hello-cyclic": Example("hello-world/hello-cyclic", "cyclic", needs=("tensorflow",)),
     "hello-lightning": Example(
-        "hello-world/hello-lightning", "fedavg", prepare=pictures, metric="val_acc_epoch", needs=("pytorch_lightning",)
+        "hello-world/hello-lightning", "fedavg", prepare=pictures, metric="val_acc_epoch", needs=("pytorch_lightning",),
+        before=("prepare_data.py",),
     ),
     "hello-lr": Example("hello-world/hello-lr", "lr_fedavg", prepare=heart, metric="site-1/accuracy"),
     "hello-numpy-cross-val": Example(

@@ -19,7 +19,6 @@ MISSING = {
     "nvflare.app_opt.pt.recipes.fedavg_he": HE,
     "nvflare.app_opt.pt.recipes.fedce": "use FedAvgRecipe with aggregation_weights, or an aggregator of your own",
     "nvflare.app_opt.psi.dh_psi": "use DhPSIRecipe, whose parts are Flare's own",
-    "nvflare.app_opt.statistics.visualization": "each run of FedStatsRecipe writes report.html beside its statistics",
     "nvflare.app_opt.xgboost.histogram_based": "use XGBHorizontalRecipe",
     "nvflare.app_opt.xgboost.histogram_based_v2": "use XGBHorizontalRecipe or XGBVerticalRecipe",
     "nvflare.app_opt.xgboost.tree_based": "use XGBBaggingRecipe",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -109,6 +109,29 @@ def averaging_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outpu
         aggregator = ForeignAggregator(aggregator, as_tensors)
     more = {"aggregator": aggregator, "clients_per_round": given["min_clients"]} | more
     return native_job(recipe, given, outputs, **more)
+
+
+def job_of_sites(
+    make: Callable[[Mapping[str, Any] | None], Recipe], config: Mapping[str, Any] | None, outputs: Outputs
+) -> FedJob:
+    """Return the job of a recipe that needs settings of sites, which may be given later.
+
+    Args:
+        make: returns the recipe, given the settings.
+        config: the settings, unless they are given by ``set_per_site_config``.
+        outputs: where the results are to be found.
+    """
+
+    def remade(config: Mapping[str, Any] | None) -> FedJob:
+        job = FedJob.of(make(config), outputs)
+        job.remade = remade
+        return job
+
+    if config is not None:
+        return remade(config)
+    job = FedJob()
+    job.remade = remade
+    return job
 
 
 def warn_of_gpus(use_gpus: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -283,13 +284,16 @@ class FedJob:
         Raises:
             FlareError: a part of the job cannot run on Flare; says what to use instead.
         """
-        if self.native is None:
+        recipe, parties = self._recipe()
+        if recipe is None and self.remade is not None:
+            raise RecipeError("the recipe needs settings of each site; call set_per_site_config(recipe, {site: {…}})")
+        if recipe is None:
             return _hosted(self.form())
         from nvflare._flare.native import add_parts
 
-        job = self.native.job()
+        job = recipe.job()
         job.meta |= {name: value for name, value in self.meta_props.items() if name not in job.meta}
-        add_parts(job, self._deploy_map)
+        add_parts(job, parties)
         return job
 
     def export_job(self, job_root: str) -> None:
@@ -301,7 +305,7 @@ class FedJob:
         folder = Path(job_root) / self.name
         if (folder / "meta.json").is_file():
             shutil.rmtree(folder)
-        if self.native is not None:
+        if self.remade is not None or self._recipe()[0] is not None:
             export_job(self.flare_job(), Path(job_root))
             return
         if folder.exists():
@@ -348,6 +352,19 @@ class FedJob:
             log_config=log_config,
         )
         env.run(self, Path(workspace), Path(workspace))
+
+    def _recipe(self) -> tuple[Recipe | None, dict[str, Parts]]:
+        """Return the recipe of Flare's that the job is, if any, and the parts that it does not stand for."""
+        if self.native is None and SERVER in self._deploy_map and "nvflare._flare.trees" in sys.modules:
+            from nvflare._flare.trees import grows_trees, other_parts, tree_recipe
+
+            if grows_trees(self._deploy_map):
+                recipe, self.outputs = tree_recipe(self.name, self.min_clients, self._deploy_map)
+                for target, parts in self._deploy_map.items():
+                    for loader in parts.components.values() if target != SERVER else ():
+                        self.add_code_of(loader, target)
+                return recipe, other_parts(self._deploy_map)
+        return self.native, self._deploy_map
 
     def _parts(self, target: str) -> Parts:
         """Return the parts of a party, which is prepared when it gets the first."""

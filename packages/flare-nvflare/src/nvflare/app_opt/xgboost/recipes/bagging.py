@@ -7,8 +7,7 @@ from typing import Any
 
 import flare_xgb
 from nvflare._flare.layout import Outputs
-from nvflare._flare.native import warn_of_gpus
-from nvflare.job_config.api import FedJob
+from nvflare._flare.native import job_of_sites, warn_of_gpus
 from nvflare.recipe.spec import Recipe
 
 
@@ -46,23 +45,26 @@ class XGBBaggingRecipe(Recipe):
         per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         warn_of_gpus(use_gpus)
-        recipe = flare_xgb.XGBBaggingRecipe(
-            name=name,
-            min_clients=min_clients,
-            num_rounds=num_rounds or (1 if training_mode == "bagging" else 100),
-            mode=training_mode,
-            lr_mode=lr_mode,
-            save_name=save_name,
-            xgb_params={
-                "num_parallel_tree": num_local_parallel_tree,
-                "subsample": local_subsample,
-                "eta": learning_rate,
-                "objective": objective,
-                "max_depth": max_depth,
-                "eval_metric": eval_metric,
-                "tree_method": tree_method,
-                "nthread": nthread,
-            },
-            per_site_config=per_site_config,
-        )
-        super().__init__(FedJob.of(recipe, Outputs()))
+
+        def make(config: Mapping[str, Any] | None) -> flare_xgb.XGBBaggingRecipe:
+            return flare_xgb.XGBBaggingRecipe(
+                name=name,
+                min_clients=min_clients,
+                num_rounds=num_rounds or (1 if training_mode == "bagging" else 100),
+                mode=training_mode,
+                lr_mode=lr_mode,
+                save_name=save_name,
+                xgb_params={
+                    "num_parallel_tree": num_local_parallel_tree,
+                    "subsample": local_subsample,
+                    "eta": learning_rate,
+                    "objective": objective,
+                    "max_depth": max_depth,
+                    "eval_metric": eval_metric,
+                    "tree_method": tree_method,
+                    "nthread": nthread,
+                },
+                per_site_config=config,
+            )
+
+        super().__init__(job_of_sites(make, per_site_config, Outputs()))

@@ -7,8 +7,7 @@ from typing import Any
 
 import flare_xgb
 from nvflare._flare.layout import Outputs
-from nvflare._flare.native import warn_of_gpus
-from nvflare.job_config.api import FedJob
+from nvflare._flare.native import job_of_sites, warn_of_gpus
 from nvflare.recipe.spec import Recipe
 
 DEFAULT_PARAMS = {
@@ -44,14 +43,17 @@ class XGBHorizontalRecipe(Recipe):
         per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         warn_of_gpus(use_gpus)
-        recipe = flare_xgb.XGBHorizontalRecipe(
-            name=name,
-            min_clients=min_clients,
-            num_rounds=num_rounds,
-            early_stopping_rounds=early_stopping_rounds,
-            secure=secure,
-            client_ranks=client_ranks,
-            xgb_params=xgb_params or DEFAULT_PARAMS,
-            per_site_config=per_site_config,
-        )
-        super().__init__(FedJob.of(recipe, Outputs(at_sites=("model.json",))))
+
+        def make(config: Mapping[str, Any] | None) -> flare_xgb.XGBHorizontalRecipe:
+            return flare_xgb.XGBHorizontalRecipe(
+                name=name,
+                min_clients=min_clients,
+                num_rounds=num_rounds,
+                early_stopping_rounds=early_stopping_rounds,
+                secure=secure,
+                client_ranks=client_ranks,
+                xgb_params=xgb_params or DEFAULT_PARAMS,
+                per_site_config=config,
+            )
+
+        super().__init__(job_of_sites(make, per_site_config, Outputs(at_sites=("model.json",))))

@@ -8,9 +8,8 @@ from typing import Any
 import flare_xgb
 from nvflare._flare.column_loader import ColumnLoader
 from nvflare._flare.layout import Outputs
-from nvflare._flare.native import warn_of_gpus
+from nvflare._flare.native import job_of_sites, warn_of_gpus
 from nvflare.app_opt.xgboost.recipes.histogram import DEFAULT_PARAMS
-from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
 
 
@@ -42,19 +41,30 @@ class XGBVerticalRecipe(Recipe):
         per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         warn_of_gpus(use_gpus)
-        recipe = flare_xgb.XGBVerticalRecipe(
-            name=name,
-            min_clients=min_clients,
-            num_rounds=num_rounds,
-            label_owner=label_owner,
-            early_stopping_rounds=early_stopping_rounds,
-            secure="masked" if secure else "plain",
-            xgb_params=xgb_params or DEFAULT_PARAMS,
-            model_file_name=model_file_name,
-            per_site_config=loaders_of(per_site_config, label_owner),
-        )
-        super().__init__(FedJob.of(recipe, Outputs()))
-        for site, settings in (per_site_config or {}).items():
+
+        def make(config: Mapping[str, Any] | None) -> flare_xgb.XGBVerticalRecipe:
+            return flare_xgb.XGBVerticalRecipe(
+                name=name,
+                min_clients=min_clients,
+                num_rounds=num_rounds,
+                label_owner=label_owner,
+                early_stopping_rounds=early_stopping_rounds,
+                secure="masked" if secure else "plain",
+                xgb_params=xgb_params or DEFAULT_PARAMS,
+                model_file_name=model_file_name,
+                per_site_config=loaders_of(config, label_owner),
+            )
+
+        super().__init__(job_of_sites(make, per_site_config, Outputs()))
+        self._add_code(per_site_config)
+
+    def set_per_site_config(self, config: dict[str, dict[str, Any]]) -> None:
+        """Set settings of sites; see :meth:`nvflare.recipe.spec.Recipe.set_per_site_config`."""
+        super().set_per_site_config(config)
+        self._add_code(config)
+
+    def _add_code(self, config: Mapping[str, Mapping[str, Any]] | None) -> None:
+        for site, settings in (config or {}).items():
             self.job.add_code_of(settings.get("data_loader"), site)
 
 

@@ -1,0 +1,1 @@
+"""What examples use of the internals of NVIDIA FLARE."""
