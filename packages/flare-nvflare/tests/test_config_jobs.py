@@ -290,3 +290,22 @@ def test_a_swarm_with_other_parts_is_refused(tmp_path, changes, words):
     server, client = in_control("swarm", **changes)
     with pytest.raises(JobError, match=words):
         load_job_folder(write_job(tmp_path / "job", server, client, {"train.py": SCRIPT}))
+
+
+def test_scripts_get_the_weight_of_a_proximal_term(tmp_path):
+    script = """
+        import nvflare.client as flare
+
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            model.params = {key: value + model.meta["fedprox_mu"] for key, value in model.params.items()}
+            flare.send(model)
+    """
+    args = {"num_clients": 2, "num_rounds": 2, "fedprox_mu": 0.5}
+    server = {
+        "workflows": [{"id": "rounds", "path": "nvflare.app_common.workflows.fedavg.FedAvg", "args": args}],
+        "components": [{"id": "persistor", "path": PERSISTOR, "args": {"model": [1.0, 2.0]}}],
+    }
+    job = load_job_folder(write_job(tmp_path / "job", server, {"executors": [RUNS_SCRIPT]}, {"train.py": script}))
+    assert run(job, tmp_path).load_model()["numpy_key"].tolist() == [2.0, 3.0]

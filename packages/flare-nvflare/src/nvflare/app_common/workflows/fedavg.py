@@ -16,6 +16,7 @@ from nvflare.app_common.aggregators.weighted_aggregation_helper import (
 )
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
+from nvflare.app_common.utils.fedprox_utils import FEDPROX_MU, validate_fedprox_mu
 from nvflare.app_common.utils.math_utils import parse_compare_criteria
 from nvflare.app_common.workflows.base_fedavg import BaseFedAvg
 
@@ -34,6 +35,7 @@ class FedAvg(BaseFedAvg):
         exclude_vars: a regular expression of names that are not averaged.
         aggregation_weights: a factor for each site.
         enable_tensor_disk_offload: ignored.
+        fedprox_mu: the weight of the proximal term, for scripts that have one; 0 for none.
         task_to_optimize: the old name of ``task_name``.
     """
 
@@ -49,6 +51,7 @@ class FedAvg(BaseFedAvg):
         exclude_vars: str | None = None,
         aggregation_weights: Mapping[str, float] | None = None,
         enable_tensor_disk_offload: bool = False,
+        fedprox_mu: float | None = None,
         task_to_optimize: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -66,6 +69,7 @@ class FedAvg(BaseFedAvg):
         self.exclude_vars = exclude_vars
         self.aggregation_weights = dict(aggregation_weights or {})
         self.enable_tensor_disk_offload = enable_tensor_disk_offload
+        self.fedprox_mu = validate_fedprox_mu(fedprox_mu) if fedprox_mu else None
         self.stop_condition = parse_compare_criteria(stop_cond) if stop_cond else None
         self.num_fl_rounds_without_improvement = 0
         self.best_target_metric_value: Any = None
@@ -81,6 +85,8 @@ class FedAvg(BaseFedAvg):
         for round_ in range(self.start_round, self.start_round + self.num_rounds):
             self.current_round = round_
             model.current_round = self.current_round
+            if self.fedprox_mu is not None:
+                model.meta[FEDPROX_MU] = self.fedprox_mu
             clients = self.sample_clients(self.num_clients)
             self._reset()
             self.send_model(str(self.task_name), model, clients, callback=self._aggregate_one_result)
