@@ -288,3 +288,58 @@ def test_keras_script_that_sends_lists_of_weights_by_layer(tmp_path):
     weights = np.load(folder / "server/simulate_job/app_server/tf_model.weights.npz")
     assert weights["dense/~1"].tolist() == [2.0, 2.0, 2.0]
     assert weights.files == ["dense/~0", "dense/~1", "dense_1/~0", "dense_1/~1"]
+
+
+def test_proximal_term_that_a_patched_trainer_adds_itself(tmp_path):
+    pytest.importorskip("pytorch_lightning")
+    torch = pytest.importorskip("torch")
+    folder = run(
+        tmp_path,
+        net="""
+        import pytorch_lightning
+        import torch
+
+        class Net(pytorch_lightning.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.line = torch.nn.Linear(1, 1, bias=False)
+                torch.nn.init.zeros_(self.line.weight)
+
+            def training_step(self, batch, batch_idx):
+                return self.line(batch[0]).mean()
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), lr=0.5)
+        """,
+        client="""
+        import nvflare.client.lightning as flare
+        import pytorch_lightning
+        import torch
+        from net import Net
+
+        rows = torch.utils.data.TensorDataset(torch.ones(3, 1))
+        trainer = pytorch_lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+        flare.patch(trainer)
+        while flare.is_running():
+            trainer.fit(Net(), torch.utils.data.DataLoader(rows))
+        """,
+        job="""
+        from net import Net
+
+        from nvflare.app_opt.pt.recipes.fedprox import FedProxRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = FedProxRecipe(
+            name="job", model=Net(), min_clients=1, num_rounds=2, train_script="client.py", fedprox_mu=0.2, key_metric=""
+        )
+        recipe.execute(SimEnv(num_clients=1, workspace_root="results"))
+        """,
+    )
+    expected = 0.0
+    for _ in range(2):
+        received = expected
+        for _ in range(3):
+            expected -= 0.5 * (1 + 0.2 * (expected - received))
+    (model,) = folder.glob("server/simulate_job/app_server/FL_global_model.pt")
+    weight = torch.load(model)["model"]["line.weight"].item()
+    assert weight == pytest.approx(expected)

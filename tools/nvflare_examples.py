@@ -158,7 +158,7 @@ def emails(folder: Path) -> None:
 
 
 def pictures(folder: Path) -> None:
-    Path("/tmp/nvflare/data").mkdir(parents=True, exist_ok=True)
+    Path("/tmp/nvflare/data/cifar-10-batches-py").mkdir(parents=True, exist_ok=True)  # 2.9 looks for it
 
 
 WORKDIR = Path("/tmp/nvflare/jobs/workdir")
@@ -197,8 +197,7 @@ EXAMPLES = {
     "hello-tf": Example("hello-world/hello-tf", "hello-tf_fedavg", needs=("tensorflow",)),
     "hello-cyclic": Example("hello-world/hello-cyclic", "cyclic", needs=("tensorflow",)),
     "hello-lightning": Example(
-        "hello-world/hello-lightning", "fedavg", prepare=pictures, metric="val_acc_epoch", needs=("pytorch_lightning",),
-        before=("prepare_data.py",),
+        "hello-world/hello-lightning", "*fedavg", prepare=pictures, metric="val_acc_epoch", needs=("pytorch_lightning",)
     ),
     "hello-lr": Example("hello-world/hello-lr", "lr_fedavg", prepare=heart, metric="site-1/accuracy"),
     "hello-numpy-cross-val": Example(

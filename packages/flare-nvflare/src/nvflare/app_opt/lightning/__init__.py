@@ -4,6 +4,6 @@ from nvflare._flare.names import lazy
 
 __getattr__, __dir__, __all__ = lazy(
     __name__,
-    {"patch": "flare_recipes_pt.lightning"},
+    {"patch": "nvflare.app_opt.lightning.api"},
     {"FLCallback": "use patch(trainer), which adds what a trainer needs"},
 )
