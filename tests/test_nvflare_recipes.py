@@ -330,7 +330,13 @@ def test_proximal_term_that_a_patched_trainer_adds_itself(tmp_path):
         from nvflare.recipe import SimEnv
 
         recipe = FedProxRecipe(
-            name="job", model=Net(), min_clients=1, num_rounds=2, train_script="client.py", fedprox_mu=0.2, key_metric=""
+            name="job",
+            model=Net(),
+            min_clients=1,
+            num_rounds=2,
+            train_script="client.py",
+            fedprox_mu=0.2,
+            key_metric="",
         )
         recipe.execute(SimEnv(num_clients=1, workspace_root="results"))
         """,
