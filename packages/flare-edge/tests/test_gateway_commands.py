@@ -56,6 +56,13 @@ def test_a_device_joins_by_an_invitation_of_the_sites_owner(run, tmp_path):
         assert found["devices"][0]["revoked"] is not None
 
 
+def test_a_folder_that_is_not_there_is_not_made_by_a_question(run, tmp_path):
+    run.local.rmdir()
+    with pytest.raises(EdgeError, match=f"no folder {run.local}"):
+        run("devices")
+    assert not run.local.exists()
+
+
 def test_an_invitation_can_be_made_before_the_gateway_runs(run, tmp_path):
     token = run("invite", "--uses", "0").strip()
     with serving(tmp_path / "run", settings(run)) as gateway:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree_devices import Broken, Counted, CountedWork, PairMask, rounds
+from tree_devices import Broken, Counted, CountedWork, PairMask, Pretending, rounds
 
 from flare_core import JobFailed
 from flare_edge import (
@@ -58,6 +58,17 @@ def test_synchronous_rounds_give_the_bits_of_the_formula(tmp_path, sites, tree):
     assert run.load_model("best") is not None
     with (folder / "server" / "inputs.jsonl").open() as lines:
         assert replay(lines) >= 4
+
+
+def test_devices_cannot_say_how_many_updates_a_version_has(tmp_path):
+    recipe = EdgeFedBuffRecipe(
+        model=MODEL,
+        model_manager_config=ModelManagerConfig(max_model_version=1, num_updates_for_model=2),
+        device_manager_config=DeviceManagerConfig(device_selection_size=2),
+        simulation_config=SimulationConfig(Pretending(), num_devices=2),
+    )
+    run = recipe.execute(SimEnv(num_clients=1, workspace_root=tmp_path))
+    assert (rows(run, "updates"), rows(run, "staleness"), rows(run, "round")) == ({0: 2.0}, {0: 0.0}, {0: 900.0})
 
 
 def rows(run, key: str) -> dict[int, float]:

@@ -176,11 +176,11 @@ class EdgeWorkflow(Workflow):
         new = news.made.version
         fed.save(FLModel(params=dict(news.made.params)))
         ages = new.ages
-        metrics = {
+        own = {
             "updates": float(new.count),
             "staleness": sum(age * count for age, count in ages.items()) / max(1, new.count),
-            **new.metrics,
         }
+        metrics = {**own, **new.metrics, **own}  # devices choose the names of theirs
         evaluation = self.settings.evaluation
         if evaluation is not None and evaluation.function is not None and self._is_evaluated(new.version):
             found = measured(_Function(evaluation.function), fed.in_framework(FLModel(params=dict(news.made.params))))

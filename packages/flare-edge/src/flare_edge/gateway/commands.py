@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flare_edge.errors import EdgeError
+
 _Local = Annotated[Path, typer.Option("--local", help="The site's folder of settings, 'local' in its kit.")]
 _LOCAL = Path("local")
 
@@ -111,6 +113,8 @@ def _registry(local: Path) -> Any:
     from flare_edge.gateway.registry import Registry
     from flare_edge.gateway.settings import REGISTRY, GatewaySettings
 
+    if not local.is_dir():
+        raise EdgeError(f"there is no folder {local}; give the site's folder of settings by --local")
     return Registry(GatewaySettings.read(local).registry or local / REGISTRY)
 
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from flare_edge.errors import EdgeError
 from flare_edge.gateway.certificate import fingerprint, make_certificate
 from flare_edge.gateway.link import join_link, write_address
@@ -51,8 +53,10 @@ def prepare_gateway(
 def _checked(values: dict[str, str]) -> GatewaySettings:
     try:
         settings = GatewaySettings.model_validate(values)
-    except ValueError as error:
-        raise EdgeError(f"a gateway cannot be prepared with {values}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the settings"
+        raise EdgeError(f"a gateway cannot be prepared: {place} {first['input']!r}: {first['msg']}") from error
     if settings.port == 0:
         raise EdgeError(f"listen is {values['listen']!r}; a lasting link needs a port: give one that is free")
     return settings
