@@ -8,6 +8,11 @@ MISSING = {
     "nvflare.app_common.homomorphic_encryption": HE,
     "nvflare.app_common.ccwf.swarm_client_ctl": SWARM,
     "nvflare.app_common.ccwf.swarm_server_ctl": SWARM,
+    "nvflare.app_common.executors.splitnn_learner_executor": (
+        "the sites exchange activations through flare_core.JobEndpoint; see docs/extending.md"
+    ),
+    "nvflare.app_opt.pt.fedopt_ctl": "use nvflare.app_opt.pt.recipes.FedOptRecipe",
+    "nvflare.app_opt.tf.fedopt_ctl": "use nvflare.app_opt.tf.recipes.FedOptRecipe",
     "nvflare.app_common.psi": "use DhPSIRecipe, whose parts are Flare's own",
     "nvflare.app_common.executors.statistics": STATS,
     "nvflare.app_common.workflows.statistics_controller": STATS,
