@@ -112,6 +112,13 @@ def test_whoever_does_not_prove_its_name_is_refused(gateway):
         assert raw.request("POST", "/job", b"{}", x_flare_device_id="phone").status == 401
 
 
+def test_a_header_of_many_fields_is_refused(shared):
+    with Raw(shared) as raw:
+        flood = "&".join(["user_id=5"] * 40)
+        answer = raw.request("POST", "/job", b"{}", x_flare_device_id="phone", x_flare_user_info=flood)
+    assert (answer.status, json.loads(answer.body)["status"]) == (400, "INVALID_REQUEST")
+
+
 def test_the_routes_are_not_served_unless_the_owner_says_so(tmp_path):
     with serving(tmp_path) as gateway, Raw(gateway) as raw:
         assert raw.request("POST", "/job", b"{}", x_flare_device_id="phone").status == 404

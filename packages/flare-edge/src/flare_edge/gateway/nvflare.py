@@ -135,7 +135,10 @@ class NVFlareFront:
         name = request.headers.get("x-flare-device-id", "")
         if not name:
             raise Refused(400, "device_id", "the header X-Flare-Device-ID is missing", closes=True)
-        header = parse_qs(request.headers.get("x-flare-user-info", "")[:4096], max_num_fields=32)
+        try:
+            header = parse_qs(request.headers.get("x-flare-user-info", "")[:4096], max_num_fields=32)
+        except ValueError as error:
+            raise Refused(400, "malformed", "X-Flare-User-Info has more than 32 fields", closes=True) from error
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         tokens = [bearer.strip() if scheme.lower() == "bearer" else "", *header.get("auth_token", [])]
         token = next(filter(None, tokens), "")
