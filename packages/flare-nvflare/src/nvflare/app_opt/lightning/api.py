@@ -20,6 +20,9 @@ def patch(
     """Make a trainer take part in the run, as :func:`flare_recipes_pt.lightning.patch` does.
 
     In a FedProxRecipe the gradients get those of the proximal term, which the module leaves out of its loss.
+
+    Args:
+        trainer, restore_state, load_state_dict_strict, update_fit_loop: as there.
     """
     flare_recipes_pt.lightning.patch(trainer, restore_state, load_state_dict_strict, update_fit_loop)
     if not any(isinstance(each, _Proximal) for each in trainer.callbacks):

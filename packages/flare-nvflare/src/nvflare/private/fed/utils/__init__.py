@@ -1,1 +1,1 @@
-"""What examples use of the internals of NVIDIA FLARE."""
+"""GPUs by site, an internal of NVIDIA FLARE that examples use."""
