@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -91,9 +92,7 @@ def _heights(bins: Sequence[Sequence[float]], display_format: str) -> dict[float
 
 
 def _show(table: Any) -> None:
-    try:
-        from IPython.display import display  # type: ignore[import-not-found,unused-ignore]  # only notebooks have it
-    except ModuleNotFoundError:
-        sys.stdout.write(f"{table.to_string()}\n")
+    if "IPython" in sys.modules:  # in a notebook
+        importlib.import_module("IPython.display").display(table)
     else:
-        display(table)
+        sys.stdout.write(f"{table.to_string()}\n")
