@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -241,3 +242,32 @@ class LosingProxy:
         self._listener.close()
         for thread in self._threads:
             thread.join(10)
+
+
+def test_a_device_in_mid_task_learns_that_the_run_is_over(tmp_path):
+    with serving(tmp_path) as gateway, Client.join(gateway.join_link, name="a") as client:
+        gateway.give([order(1, "a")])
+        assert client.next_task().ticket == 1
+        gateway.withdraw([1])
+        gateway.finish()
+        closing = threading.Thread(target=gateway.close)
+        closing.start()
+        assert not client.send_update(1, UPDATE, num_examples=3, metrics={})
+        with pytest.raises(RunOver):
+            client.next_task()
+        closing.join(30)
+        assert not closing.is_alive()
+
+
+def test_a_gateway_does_not_wait_for_devices_that_are_told_or_gone(tmp_path):
+    with serving(tmp_path) as gateway:
+        with Client.join(gateway.join_link, name="a") as told, Client.join(gateway.join_link, name="b") as gone:
+            assert told.next_task(wait_s=0) is None
+            assert gone.next_task(wait_s=0) is None
+            gone.leave()
+            gateway.finish()
+            with pytest.raises(RunOver):
+                told.next_task()
+        started = time.monotonic()
+        gateway.close()
+        assert time.monotonic() - started < 3

@@ -16,8 +16,8 @@ import pytest
 from flare_edge.device.safetensors import dumps
 from flare_edge.errors import EdgeError
 from flare_edge.fixed_point import Scale
-from flare_edge.gateway.gateway import Closed, Gateway, Over
-from flare_edge.gateway.results import Refused, Result, json_result, train_result
+from flare_edge.gateway.gateway import Closed, Gateway
+from flare_edge.gateway.results import Over, Refused, Result, json_result, train_result
 from flare_edge.gateway.settings import GatewaySettings
 from flare_edge.messages import Order
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import math
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,9 @@ from flare_edge.errors import EdgeError
 from flare_edge.gateway.bodies import Bodies
 from flare_edge.gateway.limits import Rate
 from flare_edge.gateway.pages import pages
+from flare_edge.gateway.presence import Wake
 from flare_edge.gateway.registry import Registry
-from flare_edge.gateway.results import Refused, Result, json_result, parsed, train_result, update_dtype
+from flare_edge.gateway.results import Over, Refused, Result, json_result, parsed, train_result, update_dtype
 from flare_edge.messages import Order
 from flare_edge.protocol import MAX_CONFIG_BYTES, MAX_JSON_BYTES, SAFETENSORS, openapi
 
@@ -53,6 +56,8 @@ class Front:
         self._refusals = Rate(limits.refusals_per_s)
         self._registrations = Rate(limits.registrations_per_s)
         config = json.dumps(gateway.config, separators=(",", ":"))
+        self._untold: set[str] = set()  # devices that have polled, and were not told that the run is over
+        self._told = threading.Event()
         self._config = f',"config":{config}' if len(config) <= MAX_CONFIG_BYTES else ""
 
     def routes(self) -> list[Route]:
@@ -130,7 +135,7 @@ class Front:
         def wake() -> None:
             loop.call_soon_threadsafe(_resolve, woken)
 
-        order = self.gateway.poll(device, wake if wait_s else None)
+        order = self._poll(device, wake if wait_s else None)
         if order is not None or not wait_s:
             return order
         timer = loop.call_later(wait_s, _resolve, woken)
@@ -142,7 +147,30 @@ class Front:
         self._let_revoked_go()
         if not self.registry.has(device.rpartition("/")[2]):
             raise _unknown_token()  # it has left, or was revoked, in the meantime
-        return self.gateway.poll(device)
+        return self._poll(device)
+
+    def _poll(self, device: str, wake: Wake | None = None) -> Order | None:
+        self._untold.add(device)
+        try:
+            return self.gateway.poll(device, wake)
+        except Over:
+            self._untold.discard(device)
+            self._told.set()
+            raise
+
+    def farewell(self, timeout_s: float) -> None:
+        """Wait until the devices that are there have been told that the run is over; they may be in mid-task.
+
+        Called on another thread than that of the requests, after the run is over.
+
+        Args:
+            timeout_s: how long to wait for them.
+        """
+        until = time.monotonic() + timeout_s
+        here = set(self.gateway.devices())
+        while here & self._untold and (left := until - time.monotonic()) > 0:
+            self._told.wait(left)
+            self._told.clear()
 
     async def model(self, request: Request) -> Response:
         """Send a version of the model."""

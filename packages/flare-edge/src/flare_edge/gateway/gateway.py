@@ -31,7 +31,7 @@ from flare_edge.gateway.open_orders import OpenOrders
 from flare_edge.gateway.pending import Pending
 from flare_edge.gateway.presence import PresentDevices, Wake
 from flare_edge.gateway.restoring import record_of, restored
-from flare_edge.gateway.results import Refused, Result
+from flare_edge.gateway.results import Over, Refused, Result
 from flare_edge.gateway.settings import GatewaySettings
 from flare_edge.messages import Batch, Order
 
@@ -43,13 +43,6 @@ log = logging.getLogger(__name__)
 
 class Closed(EdgeError):
     """The gateway was closed."""
-
-
-class Over(Refused):
-    """The run is over: there are no more orders."""
-
-    def __init__(self) -> None:
-        super().__init__(410, "over", "the run is over")
 
 
 @dataclass(frozen=True)
@@ -147,6 +140,11 @@ class Gateway:
         """Where devices reach the gateway."""
         return self._started().url
 
+    @property
+    def is_over(self) -> bool:
+        """True after :meth:`finish`."""
+        return self._is_over
+
     def _started(self) -> Server:
         if self._server is None:
             raise EdgeError(f"the gateway {self.name} does not serve devices; call start() first")
@@ -225,7 +223,8 @@ class Gateway:
     def close(self) -> None:
         """Wake whoever waits, and close the journal; results that were accepted stay in it.
 
-        Devices find nobody and try again, unless they were told by :meth:`finish`.
+        After :meth:`finish`, waits some seconds for the devices that were not told yet. Without it, devices find
+        nobody, and try again.
         """
         with self._changed:
             if self._is_closed:

@@ -40,6 +40,13 @@ class Refused(EdgeError):
         self.closes = closes
 
 
+class Over(Refused):
+    """The run is over: there are no more orders."""
+
+    def __init__(self) -> None:
+        super().__init__(410, "over", "the run is over")
+
+
 @dataclass(frozen=True)
 class Result:
     """A device's result for an order.

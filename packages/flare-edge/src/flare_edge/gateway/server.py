@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LINK_FILE = "join-link.txt"
 _BACKLOG = 4096
+_FAREWELL_S = 3.0  # for devices in mid-task to learn that the run is over
 _CLOSE_S = 3
 _OTHER_FILES = 500  # of the process
 _TLS_CLOSE_S = 1  # until a device that is gone is not waited for
@@ -48,6 +49,7 @@ class Server:
 
     def __init__(self, gateway: Gateway) -> None:
         settings = gateway.settings
+        self._gateway = gateway
         self._socket = _listen(settings)
         try:
             registry_path = settings.registry or gateway.folder / REGISTRY
@@ -72,7 +74,9 @@ class Server:
         )
 
     def close(self) -> None:
-        """Answer what is being asked, close all connections, and end the thread."""
+        """Answer what is being asked, close all connections, and end the thread; after a run, devices learn of that."""
+        if self._gateway.is_over:
+            self._front.farewell(_FAREWELL_S)
         self._uvicorn.should_exit = True
         self._thread.join()
         self._registry.close()
@@ -106,7 +110,7 @@ class Server:
 
     async def _serve(self, gateway: Gateway) -> None:
         limits = gateway.settings.limits
-        front = Front(gateway, self._registry)
+        front = self._front = Front(gateway, self._registry)
         more = NVFlareFront(front).routes() if gateway.settings.nvflare_routes else []
         config = uvicorn.Config(
             make_app(front, more),
