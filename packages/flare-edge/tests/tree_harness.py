@@ -210,6 +210,12 @@ class TreeRun:
             self.keep(self.next_version())
         return self.saved[-1].params
 
+    def stop_devices(self) -> None:
+        """Let the devices finish what they do; afterwards nothing more is accepted."""
+        for node in self.nodes.values():
+            if node.devices is not None:
+                node.devices.stop()
+
     def wait_merged(self, is_enough: Callable[[list[VersionSum]], bool]) -> list[VersionSum]:
         """Wait until the updates that wait for the next version are as they should be, and return them."""
         root = self.root

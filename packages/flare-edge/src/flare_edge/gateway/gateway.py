@@ -275,9 +275,12 @@ class Gateway:
         return Report(batch, number, joined, left)
 
     def open_tickets(self) -> list[Order]:
-        """Return the orders that are not answered yet."""
+        """Return the orders that are not answered yet, those whose results are on their way to the disk included.
+
+        Asked before :meth:`answered`, the two together have each order whose result may yet be reported.
+        """
         with self._changed:
-            return list(self._open)
+            return [*self._open, *(writing.order for writing in self._writing.values())]
 
     def answered(self) -> list[Order]:
         """Return the orders whose results are kept, or that have failed, until that is acknowledged."""
@@ -383,7 +386,7 @@ class Gateway:
                 raise Refused(422, "kind", f"ticket {ticket} is to {order.kind}, the result is of kind {result.kind}")
             self._open.close(ticket)
             self._touch(device)
-            self._writing[ticket] = _Writing(device, result.digest, written)
+            self._writing[ticket] = _Writing(order, result.digest, written)
 
             def done(error: OSError | None) -> None:
                 with self._changed:
@@ -413,7 +416,7 @@ class Gateway:
             if order.device != device:
                 raise Refused(403, "not_yours", f"ticket {ticket} is another device's")
             return order
-        if ticket in self._writing and self._writing[ticket].device == device:
+        if ticket in self._writing and self._writing[ticket].order.device == device:
             return None
         if device in self._last and self._last[device][0] == ticket:
             return None
@@ -478,7 +481,7 @@ class Gateway:
 class _Writing:
     """A result on its way to the disk."""
 
-    device: str
+    order: Order
     digest: str
     future: Future[None]
 

@@ -76,6 +76,7 @@ class Leaf:
     def _attach(self) -> None:
         """Tell the parent what the gateway has, and let the gateway know what the server has."""
         gateway = self._gateway
+        # In this order, so that an order which is answered meanwhile is in both, and not in neither.
         state = {
             "leaf": self._name,
             "devices": list(gateway.devices()),
