@@ -174,6 +174,7 @@ def test_a_failed_app_tells_the_traceback_of_a_client(hospital):
     shutil.rmtree(folder)
 
 
+@at_length
 def test_sites_behind_a_relay_take_part(hospital):
     from deployment.test_relays import WARDS, add_wards
 

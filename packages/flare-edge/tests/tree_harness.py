@@ -80,7 +80,8 @@ class NotedDevices(SimulatedDevices):
 
     def _report(self, device, order, result) -> None:
         super()._report(device, order, result)
-        self.accepted.add(order.ticket)
+        if result.update is not None:
+            self.accepted.add(order.ticket)
 
 
 class Node:

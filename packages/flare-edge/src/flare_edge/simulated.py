@@ -115,18 +115,24 @@ class SimulatedDevices:
             self._fail(error)
 
     def _do(self, device: str, order: Order) -> None:
-        gateway = self._gateway
         try:
-            params = gateway.model(order.version).params
-            task = _Task(order.ticket, order.kind, order.version, gateway.config)
-            work = self._works[device]
-            answer = work.train(params, task) if order.kind == "train" else work.evaluate(params, task)
-            self._report(device, order, self._result(filtered(answer, task, ())))
+            self._report(device, order, self._work(device, order))
         except Refused as refusal:
             if isinstance(refusal, Over) or refusal.status >= 500:
                 raise
-            if refusal.status not in (404, 410):  # else the order was withdrawn meanwhile
+            if refusal.status != 404:  # else the order was withdrawn meanwhile
                 raise EdgeError(f"{device} was refused: {refusal}") from refusal
+
+    def _work(self, device: str, order: Order) -> Result:
+        gateway = self._gateway
+        try:
+            params = gateway.model(order.version).params
+        except Refused as refusal:  # the version is not kept any more; other devices report that, too
+            return json_result(json.dumps({"error": str(refusal)}).encode())
+        task = _Task(order.ticket, order.kind, order.version, gateway.config)
+        work = self._works[device]
+        answer = work.train(params, task) if order.kind == "train" else work.evaluate(params, task)
+        return self._result(filtered(answer, task, ()))
 
     def _report(self, device: str, order: Order, result: Result) -> None:
         """Report a result; return when the gateway has accepted it."""
