@@ -62,7 +62,8 @@ def run_device(
         _log.info("answered ticket=%d kind=%s version=%d", task.ticket, task.kind, task.version)
         if on_answer is not None:
             on_answer(task, answer)
-        time.sleep(float(task.config.get("rest_s", 0.0)))  # wished by the run's configuration
+        if (rest_s := float(task.config.get("rest_s", 0.0))) > 0:  # wished by the run's configuration
+            time.sleep(rest_s)
     return done
 
 

@@ -1,15 +1,11 @@
-"""Jobs and parts of jobs with objects of NVIDIA FLARE's classes, which :mod:`nvflare._host` runs."""
+"""Jobs with objects of NVIDIA FLARE's classes, which :mod:`nvflare._host` runs."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
-from flare_core import Job, Observer, Service
+from flare_core import Job
 from flare_core.code import TemporaryFolder
-from flare_core.components import Component
-from nvflare._flare.describe import describe
 from nvflare._flare.job_form import JobForm
 
 
@@ -25,11 +21,3 @@ def job_of(form: JobForm) -> Job:
         if app.code is not None:
             app.code = replace(app.code, owner=scratch)
     return job
-
-
-def component_of(component: Any) -> Component:
-    """Return a component for the job of a recipe: one of Flare's as it is, any other in a host of its own."""
-    if isinstance(component, Observer | Service):
-        return Component.of(component, what="a component")
-    settings = {"components": [{"id": "component", **describe(component)}]}
-    return Component("nvflare._host.server.PartHost", {"settings": json.dumps(settings)})

@@ -113,16 +113,6 @@ class ServerHost(Service, Observer):
         engine.fire_event(f"fed.{ANALYTIC_EVENT_TYPE}", context)
 
 
-class PartHost(ServerHost):
-    """Holds components that were added to a job of Flare's, at the server or at a site."""
-
-    def start(self, context: JobContext) -> None:
-        super().start(context)
-        if self._engine is not None:
-            self._engine.fire(EventType.ABOUT_TO_START_RUN)
-            self._engine.fire(EventType.START_RUN)
-
-
 class HostedWorkflow(Workflow):
     """Runs one of the controllers of a job.
 
