@@ -27,6 +27,7 @@ class MarkedDevices:
         self.told = 0
         self._places: dict[int, int] = {}  # by ticket
         self._marks = True
+        self._marked = 0  # updates on their way
         self._changed = threading.Condition()
 
     def join(self, link: str, name: str) -> None:
@@ -52,12 +53,18 @@ class MarkedDevices:
     def _work(self, client: Client, task) -> None:
         update = np.zeros(self.size, np.float64)
         with self._changed:
-            place = self._places.setdefault(task.ticket, len(self._places)) if self._marks else None
+            if not self._marks:
+                place = None
+            else:
+                place = self._places.setdefault(task.ticket, len(self._places))
+                update[place] = 1.0
+                self._marked += 1
+        counts = client.send_update(task.ticket, {"w": update}, num_examples=1)
         if place is not None:
-            update[place] = 1.0
-        if client.send_update(task.ticket, {"w": update}, num_examples=1) and place is not None:
             with self._changed:
-                self.accepted.add(place)
+                self._marked -= 1
+                if counts:
+                    self.accepted.add(place)
                 self._changed.notify_all()
 
     def wait_for(self, more: int, timeout_s: float = 240.0) -> None:
@@ -68,10 +75,12 @@ class MarkedDevices:
             assert done, (len(self.accepted), wanted)
             assert not self.problems
 
-    def stop_marking(self) -> None:
-        """Send updates of zeros from now on."""
+    def stop_marking(self, timeout_s: float = 240.0) -> None:
+        """Send updates of zeros from now on, and wait until each marked one was accepted or refused."""
         with self._changed:
             self._marks = False
+            assert self._changed.wait_for(lambda: self.problems or not self._marked, timeout_s), self._marked
+            assert not self.problems
 
     def wait_told(self, timeout_s: float = 30.0) -> None:
         """Wait until a device was told that the run is over; others find no gateway, and try for a while."""

@@ -128,7 +128,6 @@ def test_each_accepted_update_counts_once_whatever_is_killed(hospital):
         federation.strike(victim, draw)
         devices.wait_for(draw.randint(10, 40))
     devices.stop_marking()
-    devices.wait_for(0)
     with federation.place.admin() as admin:
         federation.await_all(sorted(devices.accepted))
         admin.abort(federation.job)
