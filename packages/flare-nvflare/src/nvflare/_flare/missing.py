@@ -12,7 +12,6 @@ MISSING = {
         "the sites exchange activations through flare_core.JobEndpoint; see docs/extending.md"
     ),
     "nvflare.app_opt.pt.fedopt_ctl": "use nvflare.app_opt.pt.recipes.FedOptRecipe",
-    "nvflare.app_opt.tf.fedopt_ctl": "use nvflare.app_opt.tf.recipes.FedOptRecipe",
     "nvflare.app_common.psi": "use DhPSIRecipe, whose parts are Flare's own",
     "nvflare.app_common.executors.statistics": STATS,
     "nvflare.app_common.workflows.statistics_controller": STATS,

@@ -309,11 +309,16 @@ def _checked(entry: Mapping[str, Any], app: AppConfig) -> str:
 
 
 def _server_form(clients: list[AppConfig]) -> str:
+    """Return the form of params at the server: tensors, the arrays of Keras' layers by name, or as they were sent."""
     for app in clients:
         for entry in app.entries("executors"):
-            args = (entry.get("executor") or {}).get("args") or {}
+            executor = entry.get("executor") or {}
+            args = executor.get("args") or {}
             if str(args.get("server_expected_format", "")) == "pytorch":
                 return "pytorch"
+            path = str(executor.get("path", ""))
+            if path.startswith("nvflare.app_opt.tf.") or args.get("params_exchange_format") == "keras_layer_weights":
+                return "layers"
     return ""
 
 
