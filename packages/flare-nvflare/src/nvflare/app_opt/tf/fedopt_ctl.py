@@ -77,7 +77,8 @@ class FedOpt(FedAvg):
         stepped = {key: before[key] for key in self.persistor.trainable if key in before and key in means}
         gradients = {key: (value - means[key]).astype(value.dtype) for key, value in stepped.items()}
         scale = 1.0 if self._schedule is None else self._schedule(self.current_round - self.start_round)
-        model.params = {**before, **means, **self._optimizer.step(stepped, gradients, scale=scale)}
+        after = self._optimizer.step(stepped, gradients, scale=scale)
+        model.params = {**before, **means, **{str(key): value for key, value in after.items()}}
         model.params_type = ParamsType.FULL
         self.set_fl_context(model)
         self.event(AppEventType.AFTER_SHAREABLE_TO_LEARNABLE)
