@@ -8,9 +8,6 @@ MISSING = {
     "nvflare.app_common.homomorphic_encryption": HE,
     "nvflare.app_common.ccwf.swarm_client_ctl": SWARM,
     "nvflare.app_common.ccwf.swarm_server_ctl": SWARM,
-    "nvflare.app_common.executors.splitnn_learner_executor": (
-        "the sites exchange activations through flare_core.JobEndpoint; see docs/extending.md"
-    ),
     "nvflare.app_opt.pt.fedopt_ctl": "use nvflare.app_opt.pt.recipes.FedOptRecipe",
     "nvflare.app_common.psi": "use DhPSIRecipe, whose parts are Flare's own",
     "nvflare.app_common.executors.statistics": STATS,
@@ -29,11 +26,9 @@ MISSING = {
     "nvflare.collab": "write a workflow and an executor, see docs/extending.md",
     "nvflare.dashboard": "use 'flare invite' and 'flare join'",
     "nvflare.fuel.hci": "use flare_deploy.Admin",
-    "nvflare.fuel.f3.stats_pool": "read summary.json of the run, which has the bytes and the times",
-    "nvflare.fuel_opt.statsd": "read the metrics of a run with flare_core.Observer",
     "nvflare.ha": "restart the server; runs continue after their last completed round",
     "nvflare.lighter": "provision with 'flare up', or a project file",
-    "nvflare.metrics": "read the metrics of a run with flare_core.Observer",
+    "nvflare.metrics.system_metrics_collector": "read the metrics of a run with flare_core.Observer",
     "nvflare.private": "these are internals of NVIDIA FLARE; use SimEnv, PocEnv or ProdEnv",
     "nvflare.tool": "use the commands 'nvflare' and 'flare'",
 }
