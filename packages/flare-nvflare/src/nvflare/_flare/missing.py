@@ -15,7 +15,6 @@ MISSING = {
     "nvflare.app_opt.confidential_computing": "Flare does not attest machines; see docs/security.md",
     "nvflare.app_opt.he": HE,
     "nvflare.app_opt.job_launcher": "Flare starts a job's processes itself; run its daemons in containers",
-    "nvflare.app_opt.kaggle": "download the data with Kaggle's own client",
     "nvflare.app_opt.monai.monai_algo": "use the Client API in a script with MONAI's trainers, see docs/migration.md",
     "nvflare.app_opt.pt.recipes.fedavg_he": HE,
     "nvflare.app_opt.pt.recipes.fedce": "use FedAvgRecipe with aggregation_weights, or an aggregator of your own",
