@@ -22,8 +22,8 @@ def test_the_table_of_names_is_current():
 
 
 def test_a_missing_module_says_what_to_use_instead():
-    with pytest.raises(NotProvidedError, match=r"collab.*write a workflow and an executor"):
-        importlib.import_module("nvflare.collab")
+    with pytest.raises(NotProvidedError, match=r"dashboard.*use 'flare invite' and 'flare join'"):
+        importlib.import_module("nvflare.dashboard")
 
 
 def test_a_missing_name_says_what_to_use_instead_and_is_an_import_error():

@@ -22,7 +22,6 @@ MISSING = {
     "nvflare.app_opt.xgboost.histogram_based": "use XGBHorizontalRecipe",
     "nvflare.app_opt.xgboost.histogram_based_v2": "use XGBHorizontalRecipe or XGBVerticalRecipe",
     "nvflare.app_opt.xgboost.tree_based": "use XGBBaggingRecipe",
-    "nvflare.collab": "write a workflow and an executor, see docs/extending.md",
     "nvflare.dashboard": "use 'flare invite' and 'flare join'",
     "nvflare.fuel.hci": "use flare_deploy.Admin",
     "nvflare.ha": "restart the server; runs continue after their last completed round",
