@@ -50,6 +50,43 @@ def write_job(folder: Path, *, trainer: str = f"{NAMES}.np.np_trainer.NPTrainer"
     return folder
 
 
+HANDLER = """
+from nvflare.fuel.hci.client.event import EventHandler, EventPropKey, EventType
+
+
+class Notes(EventHandler):
+    def __init__(self, file):
+        self.file = file
+
+    def handle_event(self, event_type, ctx):
+        name = ctx.get_prop(EventPropKey.CMD_NAME, "")
+        if name == "submit_job":
+            ctx.set_custom_prop("tokens", {"site-1": ctx.get_prop(EventPropKey.USER_NAME)})
+        with open(self.file, "a") as file:
+            file.write(f"{event_type} {name}\\n")
+"""
+TRAINER = """
+from nvflare.apis.fl_constant import ReservedKey
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.app_common.np.np_trainer import NPTrainer
+
+
+class Checks(NPTrainer):
+    def execute(self, task_name, shareable, fl_ctx, abort_signal):
+        props = fl_ctx.get_prop(ReservedKey.JOB_META)[JobMetaKey.CUSTOM_PROPS]
+        assert props == {"tokens": {"site-1": "admin@example.org"}}, props
+        return super().execute(task_name, shareable, fl_ctx, abort_signal)
+"""
+
+
+def write_handler(kit: Path, file: Path) -> None:
+    local = kit / "local"
+    (local / "custom").mkdir(parents=True)
+    (local / "custom" / "session_notes.py").write_text(HANDLER)
+    entry = {"id": "notes", "path": "session_notes.Notes", "args": {"file": str(file)}}
+    (local / "resources.json").write_text(json.dumps({"handlers": [entry]}))
+
+
 @pytest.mark.deployed
 def test_a_config_based_job_gives_the_same_model_in_processes(tmp_path):
     done = PocEnv(num_clients=2, workspace_root=tmp_path).deploy(load_job_folder(write_job(tmp_path / "job")))
@@ -64,9 +101,10 @@ def test_a_session_submits_watches_and_fetches_jobs(tmp_path, monkeypatch, capfd
     poc.start(owned=True)
     try:
         kit = str(poc.admin)
+        write_handler(Path(kit), tmp_path / "notes")
         with new_secure_session("admin@example.org", kit) as session:
             assert sorted(each.name for each in session.get_system_info().client_info) == ["site-1", "site-2"]
-            job = session.submit_job(str(write_job(tmp_path / "good")))
+            job = session.submit_job(str(write_job(tmp_path / "good", trainer="own.Checks", code=TRAINER)))
             seen: list[str] = []
             code = session.monitor_job(job, cb=lambda _, id_, meta: seen.append(meta["status"]) is None)
             assert (code, seen[-1]) == (MonitorReturnCode.JOB_FINISHED, "FINISHED:COMPLETED")
@@ -90,6 +128,13 @@ def test_a_session_submits_watches_and_fetches_jobs(tmp_path, monkeypatch, capfd
                 session.get_job_meta("nothing")
         with pytest.raises(SessionClosed):
             session.list_jobs()
+        notes = (tmp_path / "notes").read_text().splitlines()
+        assert notes[:4] == [
+            "before_login ",
+            "login_success ",
+            "before_execute_cmd check_status",
+            "before_execute_cmd submit_job",
+        ]
         assert run(["job", "wait", failed, "--kit", kit]) == 3
     finally:
         poc.stop()

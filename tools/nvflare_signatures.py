@@ -73,6 +73,7 @@ NAMES = {
     "nvflare.job_config.stats_job": ["StatsJob", "StatsJob.setup_clients"],
     "nvflare.private.fed.utils.fed_utils": ["split_gpus"],
     "nvflare.recipe.cyclic": ["CyclicRecipe"],
+    "nvflare.recipe.fed_task": ["FedTaskRecipe"],
     "nvflare.recipe.fedavg": ["FedAvgRecipe"],
     "nvflare.recipe.fedstats": ["FedStatsRecipe"],
     "nvflare.recipe.poc_env": ["PocEnv"],

@@ -269,7 +269,11 @@ def test_settings_that_cannot_be_are_refused(changes, message):
     [
         (
             lambda: EvaluatorConfig(torchvision_dataset={"name": "CIFAR10"}),
-            "torchvision_dataset is not supported; write a",
+            "torchvision_dataset is .*; give a dict with name and path",
+        ),
+        (
+            lambda: EvaluatorConfig(custom_dataset={"data": [], "labels": []}, function="own.function"),
+            "has custom_dataset and function; give one",
         ),
         (lambda: EvaluatorConfig(num_devices=-1), "EvaluatorConfig.num_devices is -1; give an integer of at least 0"),
         (lambda: SimulationConfig(None, job_timeout=0), "SimulationConfig.job_timeout is 0; give a number above 0"),

@@ -67,14 +67,14 @@ def test_the_loss_falls_on_the_device(model, program):
 
 def test_parameters_round_trip_exactly(model, program):
     """Any bits: a program's tensors are the memory that was written, and what was read back is what was written."""
-    from flare_edge.executorch.device import _params_of
+    from flare_edge.executorch.device import params_of as params_in
 
     work = ExecutorchWork(clusters(16, inputs=4, classes=3, seed=0))
     rng = np.random.default_rng(0)
     for _ in range(20):
         given = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in params_of(model).items()}
         module = work._module(program, given)
-        read = _params_of(module)
+        read = params_in(module)
         assert all(read[name].tobytes() == given[name].tobytes() for name in given)
         assert read.keys() == given.keys()
 

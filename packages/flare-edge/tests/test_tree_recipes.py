@@ -57,6 +57,10 @@ class Nothing(Filter):
         ({"optimizer_args": {"class_path": "fractions.Fraction"}}, "describes a Fraction"),
         ({"sum_filters": [Counted()]}, "derives from flare_edge.SumFilter"),
         ({"custom_source_root": "nowhere"}, "there is no folder"),
+        (
+            {"evaluator_config": EvaluatorConfig(custom_dataset={"data": [[1.0]], "labels": [0]})},
+            "needs a torch.nn.Module",
+        ),
     ],
 )
 def test_unusable_arguments_are_refused_with_a_remedy(arguments, told):

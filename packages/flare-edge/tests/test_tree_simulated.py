@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree_devices import Broken, Counted, CountedWork, PairMask, Pretending, rounds
+from tree_devices import Broken, Counted, CountedWork, PairMask, Prepared, Pretending, rounds
 
 from flare_core import JobFailed
 from flare_edge import (
@@ -118,6 +118,19 @@ def test_a_server_optimizer_keeps_its_momentum_across_versions(tmp_path):
         momentum = 0.5 * momentum + mean
         value += momentum
     assert np.allclose(np.array(run.load_model()["b"]), value, rtol=1e-12)
+
+
+def test_a_task_processor_is_told_of_the_start_and_the_end_of_a_run(tmp_path):
+    recipe = EdgeFedBuffRecipe(
+        job_name="told",
+        model=MODEL,
+        model_manager_config=ModelManagerConfig(max_model_version=1, num_updates_for_model=2),
+        device_manager_config=DeviceManagerConfig(device_selection_size=2),
+        simulation_config=SimulationConfig(Prepared(str(tmp_path / "notes")), num_devices=2, num_workers=2),
+        device_config={"lr": 0.5},
+    )
+    recipe.execute(SimEnv(num_clients=1, workspace_root=tmp_path))
+    assert (tmp_path / "notes").read_text().splitlines() == ["start told {'lr': 0.5}", "work 0", "work 1", "stop"]
 
 
 def test_masks_of_gateways_cancel_in_the_sum(tmp_path):

@@ -35,6 +35,27 @@ class CountedWork:
         return (number % 61 + 1) / 64 + version / 8
 
 
+class Prepared(Counted):
+    """Devices that write down when their run starts and ends."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def start(self, job) -> None:
+        self._note(f"start {job['name']} {job['config']}")
+
+    def stop(self) -> None:
+        self._note("stop")
+
+    def work(self, number: int) -> CountedWork:
+        self._note(f"work {number}")
+        return super().work(number)
+
+    def _note(self, text: str) -> None:
+        with open(self.file, "a") as file:
+            file.write(text + "\n")
+
+
 class Pretending(TaskProcessor):
     """Devices that give their metrics the names of the server's own."""
 

@@ -23,7 +23,7 @@ app.command()(migrate)
         ("nvflare.app_common.workflows.fedavg.FedAvg", Kind.ADAPTED, ""),
         ("nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor", Kind.ADAPTED, "Flare"),
         ("nvflare.app_common.workflows.fedavg.NoSuchName", Kind.MISSING, "no such name"),
-        ("nvflare.fuel.hci.client.event.EventType", Kind.MISSING, "Admin"),
+        ("nvflare.fuel.hci.client.api.AdminAPI", Kind.MISSING, "Admin"),
     ],
 )
 def test_a_name_is_the_same_adapted_or_missing(name, kind, note):
@@ -97,7 +97,7 @@ def test_imports_and_arguments_of_recipes_become_native():
 
 def test_the_command_reports_and_changes_files_only_when_told_to(tmp_path):
     script = tmp_path / "job.py"
-    before = "from nvflare.recipe import SimEnv\nfrom nvflare.fuel.hci.client.event import EventType\n"
+    before = "from nvflare.recipe import SimEnv\nfrom nvflare.fuel.hci.client.api import AdminAPI\n"
     script.write_text(before)
     runner = CliRunner()
     report = runner.invoke(app, [str(tmp_path), "--format", "json"])

@@ -22,13 +22,13 @@ def test_the_table_of_names_is_current():
 
 
 def test_a_missing_module_says_what_to_use_instead():
-    with pytest.raises(NotProvidedError, match=r"collab.*write a workflow and an executor"):
-        importlib.import_module("nvflare.collab")
+    with pytest.raises(NotProvidedError, match=r"dashboard.*use 'flare invite' and 'flare join'"):
+        importlib.import_module("nvflare.dashboard")
 
 
 def test_a_missing_name_says_what_to_use_instead_and_is_an_import_error():
-    with pytest.raises(ImportError, match=r"nvflare\.recipe\.FedTaskRecipe .*WorkflowRecipe"):
-        from nvflare.recipe import FedTaskRecipe  # noqa: F401
+    with pytest.raises(ImportError, match=r"nvflare\.recipe\.secret_ref .*files at the sites"):
+        from nvflare.recipe import secret_ref  # noqa: F401
 
 
 def test_an_unknown_name_is_an_ordinary_error():

@@ -19,6 +19,7 @@ from flare_core.recipe import Recipe, check_component, check_count, check_second
 from flare_core.recipes.script import INITIAL_MODEL
 from flare_core.recipes.workflow import module_file
 from flare_core.selection import MODES
+from flare_edge.dataset_evaluator import described_module
 from flare_edge.errors import EdgeError
 from flare_edge.executor import SERVE
 from flare_edge.fedbuff import (
@@ -121,6 +122,7 @@ class EdgeFedBuffRecipe(Recipe):
         self._config = self._checked_config()
         self._simulation, self._modules = self._checked_simulation()
         self._sum_filters = [self._checked_filter(each, at) for at, each in enumerate(self.sum_filters)]
+        self._evaluator = self._checked_evaluator()
         self._optimizer = None
         if self.optimizer_args is not None:
             self._optimizer, made = check_component(self.optimizer_args, "optimizer_args", object)
@@ -173,6 +175,20 @@ class EdgeFedBuffRecipe(Recipe):
         values = {"task_processor": processor, "num_devices": simulation.num_devices}
         return {**values, "num_workers": simulation.num_workers}, [] if file is None else [file]
 
+    def _checked_evaluator(self) -> Component | None:
+        """Return the evaluation on a data set at the server, if there is one."""
+        given = self.evaluator_config
+        if given is None or (given.torchvision_dataset is None and given.custom_dataset is None):
+            return None
+        try:
+            model = described_module(self.model)
+        except EdgeError as error:
+            raise RecipeError(str(error)) from error
+        if (file := module_file(model, self._folder)) is not None:
+            self._modules.append(file)
+        data = {"torchvision_dataset": given.torchvision_dataset, "custom_dataset": given.custom_dataset}
+        return Component("flare_edge.dataset_evaluator.DatasetEvaluator", {"model": model, **data})
+
     def _checked_filter(self, given: Any, at: int) -> Component:
         component, made = check_component(given, f"sum_filters[{at}]", object)
         if not isinstance(made, SumFilter):
@@ -200,6 +216,7 @@ class EdgeFedBuffRecipe(Recipe):
             "key_metric": self.key_metric,
             "key_metric_mode": self.key_metric_mode,
             "device_wait_timeout": self.device_wait_timeout,
+            "evaluator": self._evaluator,
         }
         site = {
             "tree": self._tree,

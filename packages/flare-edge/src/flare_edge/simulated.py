@@ -25,6 +25,16 @@ from flare_edge.messages import Order
 class TaskProcessor(ABC):
     """The work of simulated devices, for :class:`~flare_edge.SimulationConfig`."""
 
+    def start(self, job: Mapping[str, Any]) -> None:  # noqa: B027  # to be overridden, if there is something to prepare
+        """Prepare for a run, before the work of its devices is asked for.
+
+        Args:
+            job: what devices are told about it: ``name``, ``description`` and ``config``.
+        """
+
+    def stop(self) -> None:  # noqa: B027
+        """Clean up after a run, when no device works any more."""
+
     @abstractmethod
     def work(self, number: int) -> Work:
         """Return the work of one device, which may be called on several threads.
@@ -57,6 +67,8 @@ class SimulatedDevices:
         self, gateway: Gateway, processor: TaskProcessor, first: int, num_devices: int, num_workers: int
     ) -> None:
         self._gateway = gateway
+        self._processor = processor
+        processor.start(gateway.job)
         numbers = range(first, first + num_devices)
         self._works = {f"{gateway.name}/simulated-{number}": processor.work(number) for number in numbers}
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="flare-edge-device")
@@ -95,6 +107,7 @@ class SimulatedDevices:
         """Wait for the devices that work; the gateway was closed, so they find no further order."""
         self._has_stopped.set()
         self._pool.shutdown(cancel_futures=True)
+        self._processor.stop()
 
     def _soon(self, device: str) -> None:
         if not self._has_stopped.is_set():

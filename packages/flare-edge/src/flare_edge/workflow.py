@@ -7,7 +7,7 @@ from typing import Any
 
 from flare_core import Conversation, FLModel, Workflow
 from flare_core.components import import_class
-from flare_core.evaluator import measured
+from flare_core.evaluator import Evaluator, measured
 from flare_core.events import Event, MetricLogged
 from flare_core.optimizers import ServerOptimizer
 from flare_core.selection import BestScore
@@ -41,6 +41,7 @@ class EdgeWorkflow(Workflow):
         key_metric: chooses the best model.
         key_metric_mode: ``max`` if higher is better, ``min`` if lower is.
         device_wait_timeout: the run fails after so many seconds without a device that works; None: never.
+        evaluator: evaluates versions at the server; by default the function that the settings name.
     """
 
     def __init__(
@@ -53,8 +54,13 @@ class EdgeWorkflow(Workflow):
         key_metric: str = "accuracy",
         key_metric_mode: str = "max",
         device_wait_timeout: float | None = None,
+        evaluator: Evaluator | None = None,
     ) -> None:
         self.settings = FedBuffSettings.from_data(settings)
+        evaluation = self.settings.evaluation
+        if evaluator is None and evaluation is not None and evaluation.function is not None:
+            evaluator = _Function(evaluation.function)
+        self.evaluator = evaluator
         self.seed = seed
         self.tree = dict(tree or {})
         self.min_clients = min_clients
@@ -182,11 +188,11 @@ class EdgeWorkflow(Workflow):
         }
         metrics = {**own, **new.metrics, **own}  # devices choose the names of theirs
         evaluation = self.settings.evaluation
-        if evaluation is not None and evaluation.function is not None and self._is_evaluated(new.version):
-            found = measured(_Function(evaluation.function), fed.in_framework(FLModel(params=dict(news.made.params))))
+        if self.evaluator is not None and self._is_evaluated(new.version):
+            found = measured(self.evaluator, fed.in_framework(FLModel(params=dict(news.made.params))))
             metrics |= found
             self._offer(fed, new.version, found)
-        elif evaluation is None or not (evaluation.function or evaluation.num_devices):
+        elif evaluation is None or not (evaluation.is_at_server or evaluation.num_devices):
             for version, found in self._scores.add(new).items():
                 self._offer(fed, version, found)
         fed.record(metrics)
@@ -210,7 +216,7 @@ class EdgeWorkflow(Workflow):
             fed.save(FLModel(params=params), name="best", metric=self._best.value, of_round=round_)
 
 
-class _Function:
+class _Function(Evaluator):
     """A function at the server that measures a model."""
 
     def __init__(self, path: str) -> None:

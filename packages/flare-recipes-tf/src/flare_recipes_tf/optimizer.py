@@ -30,6 +30,11 @@ class KerasOptimizer(ServerOptimizer):
         self._variables: dict[Key, keras.Variable] = {}
         self._restored: Mapping[str, Any] | None = None
 
+    @property
+    def rate(self) -> float:
+        """The optimizer's learning rate."""
+        return float(self._optimizer.learning_rate)
+
     def step(
         self, params: Mapping[Key, Array], gradients: Mapping[Key, Array], *, scale: float = 1.0
     ) -> dict[Key, Array]:
@@ -40,7 +45,7 @@ class KerasOptimizer(ServerOptimizer):
                 self._optimizer.variables[int(name)].assign(value)
         for key, variable in self._variables.items():
             variable.assign(params[key])  # differ only if a round was abandoned after the step
-        rate = float(self._optimizer.learning_rate)
+        rate = self.rate
         self._optimizer.learning_rate = rate * scale
         self._optimizer.apply([gradients[key] for key in self._variables], list(self._variables.values()))
         self._optimizer.learning_rate = rate

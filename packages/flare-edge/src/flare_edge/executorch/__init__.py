@@ -4,7 +4,7 @@ Needs the extra ``executorch``. Exporting takes torch and ExecuTorch's compiler;
 here through its Python module. Both are imported when they are used.
 """
 
-from flare_edge.executorch.device import ExecutorchWork
+from flare_edge.executorch.device import ExecutorchWork, LoadedProgram, params_of
 from flare_edge.executorch.exporting import device_config, exported
 
-__all__ = ["ExecutorchWork", "device_config", "exported"]
+__all__ = ["ExecutorchWork", "LoadedProgram", "device_config", "exported", "params_of"]

@@ -29,7 +29,7 @@ class ExecutorchWork:
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
-        self._loaded: tuple[str, bytes, Any] = ("", b"", None)  # a loaded program points into its bytes
+        self._loaded: LoadedProgram | None = None
 
     def train(self, params: Params, task: Task) -> Answer:
         """Train, and return the update with the received model's metrics.
@@ -53,7 +53,7 @@ class ExecutorchWork:
             for inputs, targets in self._batches(generator.permutation(len(self.examples)), how.batch_size, program):
                 module.forward_backward("forward", (inputs, targets))
                 optimizer.step(module.named_gradients())
-        return Answer(len(self.examples), metrics, difference(_params_of(module), params))
+        return Answer(len(self.examples), metrics, difference(params_of(module), params))
 
     def evaluate(self, params: Params, task: Task) -> Answer:
         """Return the model's metrics on the device's examples.
@@ -66,16 +66,10 @@ class ExecutorchWork:
 
     def _module(self, program: Mapping[str, Any], params: Params) -> Any:
         """Return the loaded program with a model's parameters."""
-        if program.get("kind") != "executorch":
-            raise EdgeError(f"the program is of kind {program.get('kind')!r}; this device runs 'executorch'")
-        if self._loaded[0] != program["sha256"]:
-            content = base64.b64decode(program["pte"])
-            if hashlib.sha256(content).hexdigest() != program["sha256"]:
-                raise EdgeError("the ExecuTorch program is damaged: its SHA-256 is another")
-            self._loaded = (program["sha256"], content, _load(content, program))
-        module = self._loaded[2]
-        _set_params(module, params)
-        return module
+        if self._loaded is None or self._loaded.program["sha256"] != program.get("sha256"):
+            self._loaded = LoadedProgram(program)
+        self._loaded.set_params(params)
+        return self._loaded.module
 
     def _measure(self, module: Any, program: Mapping[str, Any]) -> dict[str, float]:
         """Return the loss, and of classes the accuracy."""
@@ -104,6 +98,54 @@ class ExecutorchWork:
             yield torch.from_numpy(inputs[rows].reshape(-1, *shape)), torch.from_numpy(targets[rows])
 
 
+class LoadedProgram:
+    """A training program that ExecuTorch's runtime has loaded.
+
+    Args:
+        program: ``program`` of a device's configuration.
+
+    Attributes:
+        module: what the runtime has loaded; ``forward_backward("forward", (inputs, targets))`` is a step.
+
+    Raises:
+        EdgeError: it is of another kind or damaged, or ExecuTorch is not installed.
+    """
+
+    def __init__(self, program: Mapping[str, Any]) -> None:
+        if program.get("kind") != "executorch":
+            raise EdgeError(f"the program is of kind {program.get('kind')!r}; this device runs 'executorch'")
+        self._content = base64.b64decode(program["pte"])  # the module points into its bytes
+        if hashlib.sha256(self._content).hexdigest() != program["sha256"]:
+            raise EdgeError("the ExecuTorch program is damaged: its SHA-256 is another")
+        self.program = program
+        self.module = _load(self._content, program)
+
+    def set_params(self, params: Params) -> None:
+        """Write parameters into the program: its tensors are its memory.
+
+        Raises:
+            EdgeError: they are not those of the program.
+        """
+        import torch
+
+        own = {name.removeprefix(PREFIX): value for name, value in self.module.named_parameters().items()}
+        if own.keys() != params.keys():
+            raise EdgeError(f"the model has the parameters {sorted(params)}; the program has {sorted(own)}")
+        for name, value in params.items():
+            if tuple(own[name].shape) != value.shape or value.dtype != np.float32:
+                raise EdgeError(
+                    f"parameter {name!r} is {value.dtype} {value.shape}; the program's is float32"
+                    f" {tuple(own[name].shape)}"
+                )
+            with torch.no_grad():
+                own[name].copy_(torch.from_numpy(value.copy()))
+
+
+def params_of(module: Any) -> dict[str, np.ndarray]:
+    """Return copies of a loaded program's parameters, named as in the model."""
+    return {name.removeprefix(PREFIX): value.numpy().copy() for name, value in module.named_parameters().items()}
+
+
 def _load(content: bytes, program: Mapping[str, Any]) -> Any:
     import torch
 
@@ -116,24 +158,3 @@ def _load(content: bytes, program: Mapping[str, Any]) -> Any:
     batch = torch.zeros((1, *program["input_shape"])), torch.zeros((1, *program["output_shape"]), dtype=dtype)
     module.forward_backward("forward", batch)  # it knows its parameters only after a first run
     return module
-
-
-def _params_of(module: Any) -> dict[str, np.ndarray]:
-    """Return copies of a program's parameters, named as in the model."""
-    return {name.removeprefix(PREFIX): value.numpy().copy() for name, value in module.named_parameters().items()}
-
-
-def _set_params(module: Any, params: Params) -> None:
-    """Write parameters into a program: its tensors are its memory."""
-    import torch
-
-    own = {name.removeprefix(PREFIX): value for name, value in module.named_parameters().items()}
-    if own.keys() != params.keys():
-        raise EdgeError(f"the model has the parameters {sorted(params)}; the program has {sorted(own)}")
-    for name, value in params.items():
-        if tuple(own[name].shape) != value.shape or value.dtype != np.float32:
-            raise EdgeError(
-                f"parameter {name!r} is {value.dtype} {value.shape}; the program's is float32 {tuple(own[name].shape)}"
-            )
-        with torch.no_grad():
-            own[name].copy_(torch.from_numpy(value.copy()))

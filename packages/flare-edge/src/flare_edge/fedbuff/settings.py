@@ -92,13 +92,15 @@ class EvaluatorConfig:
 
     Args:
         eval_frequency: every so many versions are evaluated, and the last.
-        torchvision_dataset: not supported, see ``function``.
-        custom_dataset: not supported, see ``function``.
+        torchvision_dataset: ``{"name": "CIFAR10", "path": folder}``: the accuracy on the test part of one of
+            torchvision's data sets is measured at the server; the recipe's model must be a PyTorch module.
+        custom_dataset: ``{"data": inputs, "labels": classes}``: likewise, on these examples, nested lists of numbers.
         num_devices: number of devices that evaluate each of these versions on their own data; 0 for none.
         function: a function at the server, as ``module.function``, that takes the params and returns metrics by name.
 
     Raises:
-        EdgeError: a value is out of range or not supported.
+        EdgeError: a value is out of range, a data set has another form, or more than one evaluation at the server
+            is given.
     """
 
     eval_frequency: int = 1
@@ -110,12 +112,23 @@ class EvaluatorConfig:
     def __post_init__(self) -> None:
         _check_int(self, "eval_frequency", 1)
         _check_int(self, "num_devices", 0)
-        for name in ("torchvision_dataset", "custom_dataset"):
-            if getattr(self, name) is not None:
-                raise EdgeError(
-                    f"EvaluatorConfig.{name} is not supported; write a function of the params that returns metrics,"
-                    ' and give function="module.function"'
-                )
+        for name, keys in (("torchvision_dataset", {"name", "path"}), ("custom_dataset", {"data", "labels"})):
+            given = getattr(self, name)
+            if given is not None and (not isinstance(given, Mapping) or set(given) != keys):
+                known = " and ".join(sorted(keys))
+                raise EdgeError(f"EvaluatorConfig.{name} is {given!r}; give a dict with {known}")
+        if len(self._at_server) > 1:
+            raise EdgeError(f"EvaluatorConfig has {' and '.join(self._at_server)}; give one of them")
+
+    @property
+    def is_at_server(self) -> bool:
+        """The server itself evaluates."""
+        return bool(self._at_server)
+
+    @property
+    def _at_server(self) -> list[str]:
+        names = ("torchvision_dataset", "custom_dataset", "function")
+        return [name for name in names if getattr(self, name) is not None]
 
 
 @dataclass(frozen=True)

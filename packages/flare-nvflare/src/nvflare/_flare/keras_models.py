@@ -83,6 +83,22 @@ def source(given: Mapping[str, Any]) -> dict[str, Any]:
     path = None if ckpt is None else find_script(ckpt, calling_folder(), argument="initial_ckpt")
     if model is None and path is not None and path.suffix == ".keras":
         model, path = keras.saving.load_model(path), None
+    model = built(model)
+    if path is not None:
+        model.load_weights(path)
+    arrays = weights_of(model)
+    keras.utils.clear_session(free_memory=False)
+    return {"model": arrays, "initial_model": None, "initial_ckpt": None, "trainable": trainable(model)}
+
+
+def built(model: Any) -> Any:
+    """Return a model that has weights.
+
+    Args:
+        model: one that is not built is built for the shape in its attribute ``_input_shape``.
+    Raises:
+        RecipeError: there is no model, it is none of Keras', or it cannot be built.
+    """
     if model is None:
         raise RecipeError("give model: the sites need a model to start from")
     if not isinstance(model, keras.Model):
@@ -97,11 +113,13 @@ def source(given: Mapping[str, Any]) -> dict[str, Any]:
                 " keras.Input(shape=...), or set its attribute _input_shape"
             )
         model(keras.ops.zeros([size or 1 for size in shape]))
-    if path is not None:
-        model.load_weights(path)
+    return model
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """Return the weights of a model's layers, as arrays ``layer/~index``."""
     arrays, _ = split({layer.name: layer.get_weights() for layer in model.layers})
-    keras.utils.clear_session(free_memory=False)
-    return {"model": arrays, "initial_model": None, "initial_ckpt": None, "trainable": _trainable(model)}
+    return arrays
 
 
 def outputs() -> Outputs:
@@ -115,7 +133,7 @@ def outputs() -> Outputs:
     return Outputs(write, "SRV_tf_model.weights.h5", "SRV_best_tf_model.weights.h5")
 
 
-def _trainable(model: Any) -> list[str]:
+def trainable(model: Any) -> list[str]:
     """Return the names of the arrays that training changes by gradients."""
     names = []
     for layer in model.layers:

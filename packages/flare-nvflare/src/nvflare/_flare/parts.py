@@ -149,7 +149,7 @@ def add_files(parts: Parts, app: AppForm) -> None:
         path = Path(script)
         if not path.is_file():
             continue  # installed at the sites
-        place = PurePosixPath(_place(path))
+        place = PurePosixPath(place_of(path))
         root = path.resolve()
         for _ in place.parts:
             root = root.parent
@@ -172,7 +172,7 @@ def add_files(parts: Parts, app: AppForm) -> None:
                 target[base / each.relative_to(path).as_posix()] = each.resolve()
 
 
-def _place(path: Path) -> str:
+def place_of(path: Path) -> str:
     """Return a script's path within ``custom``: as it was given, or relative to the import path that it is on."""
     if not path.is_absolute() and ".." not in path.parts:
         return path.as_posix()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError
@@ -190,6 +192,8 @@ class Engine:
             self._ended = True
             for event in (EventType.ABOUT_TO_END_RUN, EventType.CHECK_END_RUN_READINESS, EventType.END_RUN):
                 self.fire(event)
+            if (pools := sys.modules.get("nvflare.fuel.f3.stats_pool")) is not None:
+                pools.StatsPoolManager.end(self.party, Path(self.workspace.get_run_dir(self.job_id)))
 
     def fire(self, event: str) -> None:
         """Fire an event of the run itself."""

@@ -63,12 +63,13 @@ class AppConfig:
         return [dict(each) for each in found if not each.get("disabled")]
 
 
-def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
+def load_job_folder(folder: str | Path, *, name: str | None = None, more_meta: Mapping[str, Any] | None = None) -> Job:
     """Read a job folder, or the folder of one app.
 
     Args:
         folder: the folder.
         name: another name for the job.
+        more_meta: entries for its parts to see beside those of meta.json.
     Raises:
         JobError: a file is missing or cannot be understood; names it and the key.
     """
@@ -84,7 +85,7 @@ def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
     names = [site for site in apps if site not in (SERVER, ALL_SITES)]
     clients = {site: _app(apps[site], "config_fed_client") for site in names}
     general = None if default is None else _app(default, "config_fed_client")
-    ours = {**meta, "name": name or str(meta.get("name") or root.name)}
+    ours = {**meta, **(more_meta or {}), "name": name or str(meta.get("name") or root.name)}
     all_clients = [*([] if general is None else [general]), *clients.values()]
     for each in (server, *all_clients):
         forget_others(each.code)
@@ -103,9 +104,12 @@ def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
         )
 
 
-def load_any_job(folder: str | Path) -> Job:
+def load_any_job(folder: str | Path, more_meta: Mapping[str, Any] | None = None) -> Job:
     """Read a job folder that Flare, NVIDIA FLARE or a person has written.
 
+    Args:
+        folder: the folder.
+        more_meta: as for :func:`load_job_folder`.
     Raises:
         JobError: it cannot be understood.
     """
@@ -115,7 +119,7 @@ def load_any_job(folder: str | Path) -> Job:
             is_flares = all(_is_workflow(each.class_path) for each in job.server.workflows)
     except JobError:
         is_flares = False
-    return job if is_flares and job.server.workflows else load_job_folder(folder)
+    return job if is_flares and job.server.workflows else load_job_folder(folder, more_meta=more_meta)
 
 
 def _is_workflow(path: str) -> bool:
@@ -309,11 +313,16 @@ def _checked(entry: Mapping[str, Any], app: AppConfig) -> str:
 
 
 def _server_form(clients: list[AppConfig]) -> str:
+    """Return the form of params at the server: tensors, the arrays of Keras' layers by name, or as they were sent."""
     for app in clients:
         for entry in app.entries("executors"):
-            args = (entry.get("executor") or {}).get("args") or {}
+            executor = entry.get("executor") or {}
+            args = executor.get("args") or {}
             if str(args.get("server_expected_format", "")) == "pytorch":
                 return "pytorch"
+            path = str(executor.get("path", ""))
+            if path.startswith("nvflare.app_opt.tf.") or args.get("params_exchange_format") == "keras_layer_weights":
+                return "layers"
     return ""
 
 

@@ -15,7 +15,7 @@ import flare_fobs
 from flare_core import FLModel, ParamsType
 from flare_core.model import flatten
 from flare_fobs.tensors import to_numpy, to_torch
-from nvflare._flare.params import packed, unpack
+from nvflare._flare.params import REST, packed, unpack
 from nvflare.apis.dxo import DXO, DataKind, from_dict
 from nvflare.apis.fl_constant import FLMetaKey
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
@@ -92,7 +92,7 @@ def incoming(data: Any, form: str = "") -> Shareable:
 
     Args:
         data: the data.
-        form: ``pytorch`` for tensors instead of arrays.
+        form: ``pytorch`` for tensors instead of arrays, ``layers`` to leave the arrays of a layer apart.
 
     Raises:
         TypeError: it is neither a model nor a shareable.
@@ -106,7 +106,10 @@ def incoming(data: Any, form: str = "") -> Shareable:
         data.params = _mapped(data.params, to_torch)
     elif data.params is not None:
         data.params = _mapped(data.params, lambda value: value)
-    unpack(data)
+    if form == "layers":
+        data.meta.pop(REST, None)  # layers without weights
+    else:
+        unpack(data)
     return shareable_of(data)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from flare_core import RecipeError
 from nvflare._flare.describe import Described
+from nvflare._flare.parts import place_of
 from nvflare.client.config import ExchangeFormat, TransferType
 from nvflare.fuel.utils.constants import FrameworkType
 from nvflare.job_config.api import FedJob, JobCtx
@@ -112,8 +114,9 @@ class BaseScriptRunner:
         tasks = kwargs.get("tasks", ["*"])
         ids: dict[str, str] = {}
         job.add_resources([self.script], ctx)
+        script = place_of(Path(self.script)) if Path(self.script).is_file() else self.script
         if not self.launch_external_process:
-            args = {"task_script_path": self.script, "task_script_args": self.script_args, **self._exchange}
+            args = {"task_script_path": script, "task_script_args": self.script_args, **self._exchange}
             path = _IN_PROCESS.get(self.framework, _PLAIN)
             job.add_executor(self._executor or Described(path, args), tasks, ctx)
             return ids
@@ -126,7 +129,7 @@ class BaseScriptRunner:
             "workspace_dir": "{WORKSPACE}",
         }
         ids["pipe_id"] = job.add_component("pipe", Described(_PIPE, pipe), ctx)
-        line = f"{self.command} custom/{self.script} {self.script_args}".rstrip()
+        line = f"{self.command} custom/{script} {self.script_args}".rstrip()
         started = {"script": line, "launch_once": self.launch_once, "shutdown_timeout": self.shutdown_timeout}
         launcher = self._launcher or Described(_LAUNCHER, started)
         ids["launcher_id"] = job.add_component("launcher", launcher, ctx)

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "FedAvgRecipe": "nvflare.recipe.fedavg",
+        "FedTaskRecipe": "nvflare.recipe.fed_task",
         "PocEnv": "nvflare.recipe.poc_env",
         "ProdEnv": "nvflare.recipe.prod_env",
         "Run": "nvflare.recipe.run",
@@ -16,7 +17,6 @@ __getattr__, __dir__, __all__ = lazy(
         "set_recipe_meta": "nvflare.recipe.utils",
     },
     {
-        "FedTaskRecipe": "use flare_core.recipes.WorkflowRecipe, whose executors do any task",
         "add_final_global_evaluation": "use add_cross_site_evaluation, which measures the global model as well",
         "secret_file_ref": "put secrets into files at the sites, and give scripts their paths",
         "secret_ref": "put secrets into files at the sites, and give scripts their paths",

@@ -11,6 +11,7 @@ from typing import Any
 
 from flare_core import FlareError, JobError, RunStatus
 from nvflare._flare.names import check_import, not_provided
+from nvflare.apis.job_def import JobMetaKey
 from nvflare.fuel.flare_api.api_spec import (
     ClientInfo,
     InternalError,
@@ -24,6 +25,8 @@ from nvflare.fuel.flare_api.api_spec import (
     SystemInfo,
     TargetType,
 )
+from nvflare.fuel.flare_api.session_events import SessionEvents
+from nvflare.fuel.hci.client.event import EventPropKey, EventType
 
 DEFAULT_STUDY = "default"
 
@@ -70,6 +73,7 @@ class Session:
         self.study = study
         self._admin: Any = None
         self._closed = False
+        self._events = SessionEvents(self, startup_path, username)
 
     def __getattr__(self, name: str) -> Any:
         if name in _MISSING:
@@ -90,10 +94,13 @@ class Session:
         """
         from flare_deploy import Admin
 
+        self._events.fire(EventType.BEFORE_LOGIN)
         try:
             self._admin = Admin.connect(self.startup_path, timeout_s=timeout)
         except FlareError as error:
+            self._events.fire(EventType.LOGIN_FAILURE, **{EventPropKey.MSG: str(error)})
             raise NoConnection(str(error)) from error
+        self._events.fire(EventType.LOGIN_SUCCESS)
 
     def close(self) -> None:
         """End the session."""
@@ -110,8 +117,9 @@ class Session:
         from nvflare._host.jobs import load_any_job
 
         with self._open(InvalidJobDefinition) as admin:
+            props = self._before("submit_job")
             try:
-                job = load_any_job(job_definition_path)
+                job = load_any_job(job_definition_path, {JobMetaKey.CUSTOM_PROPS: props} if props else {})
             except JobError as error:
                 raise InvalidJobDefinition(str(error)) from error
             return str(admin.submit(job, study=self.study)["id"])
@@ -119,21 +127,25 @@ class Session:
     def clone_job(self, job_id: str) -> str:
         """Submit the same job again, and return the new id."""
         with self._open(JobNotFound) as admin:
+            self._before("clone_job")
             return str(admin.clone(job_id)["id"])
 
     def abort_job(self, job_id: str) -> None:
         """Abort a job."""
         with self._open(JobNotFound) as admin:
+            self._before("abort_job")
             admin.abort(job_id)
 
     def delete_job(self, job_id: str) -> None:
         """Delete a job that has ended."""
         with self._open(JobNotFound) as admin:
+            self._before("delete_job")
             admin.delete(job_id)
 
     def get_job_meta(self, job_id: str) -> dict[str, Any]:
         """Return what is known of a job."""
         with self._open(JobNotFound) as admin:
+            self._before("get_job_meta")
             return _meta(admin.job(job_id))
 
     def get_job_status(self, job_id: str) -> str:
@@ -160,6 +172,7 @@ class Session:
             submit_token, kwargs: ignored.
         """
         with self._open(InternalError) as admin:
+            self._before("list_jobs")
             found = [_meta(each) for each in admin.jobs()]
         found = [
             each
@@ -173,12 +186,14 @@ class Session:
         """Download the result of a job that has ended, and return its folder, which has a folder ``workspace``."""
         target = Path(destination or Path(self.startup_path) / "transfer") / job_id
         with self._open(JobNotFound) as admin:
+            self._before("download_job")
             admin.download(job_id, target / "workspace")
         return str(target)
 
     def get_job_logs(self, job_id: str, target: str = "server", tail_lines: int | None = None, **kwargs: Any) -> str:
         """Return the log of a job at the server or a site."""
         with self._open(JobNotFound) as admin:
+            self._before("get_job_log")
             text = "".join(admin.logs(job_id, None if target == "server" else target))
         return text if tail_lines is None else "\n".join(text.splitlines()[-tail_lines:])
 
@@ -230,6 +245,7 @@ class Session:
     def get_system_info(self) -> SystemInfo:
         """Return the server, its sites and the jobs that run."""
         with self._open(InternalError) as admin:
+            self._before("check_status")
             status = admin.status()
         sites = status.get("sites") or {}
         names = sites if isinstance(sites, list) else [{"name": name} for name in sites]
@@ -244,12 +260,14 @@ class Session:
     def check_status(self, target_type: str = TargetType.ALL, targets: Any = None) -> dict[str, Any]:
         """Return what Flare tells about the server, its sites and the jobs that run."""
         with self._open(InternalError) as admin:
+            self._before("check_status")
             status: dict[str, Any] = admin.status()
         return status
 
     def remove_client(self, client_name: str) -> None:
         """Remove a site from the project."""
         with self._open(InternalError) as admin:
+            self._before("remove_client")
             admin.remove(client_name)
 
     def set_timeout(self, value: float) -> None:
@@ -262,6 +280,10 @@ class Session:
         """Return the job folders in the kit's folder ``transfer``."""
         folder = Path(self.startup_path) / "transfer"
         return sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+
+    def _before(self, command: str) -> dict[str, Any]:
+        """Tell the handlers of a command, and return the properties that are to travel with it."""
+        return self._events.fire(EventType.BEFORE_EXECUTE_CMD, **{EventPropKey.CMD_NAME: command})
 
     @contextmanager
     def _open(self, kind: type[FlareError]) -> Iterator[Any]:

@@ -35,7 +35,9 @@ class SklearnFedAvgRecipe(Recipe):
         command: str = "python3 -u",
         per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
         key_metric: str = "accuracy",
+        key_metric_mode: str = "max",
         launch_once: bool = True,
+        launch_timeout: float | None = 300.0,
         shutdown_timeout: float = 0.0,
     ) -> None:
         start = raw.start(model_params, model_path)

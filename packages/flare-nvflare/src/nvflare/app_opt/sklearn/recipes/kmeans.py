@@ -29,6 +29,7 @@ class KMeansFedAvgRecipe(Recipe):
         command: str = "python3 -u",
         per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
         key_metric: str = "metrics",
+        key_metric_mode: str = "max",
     ) -> None:
         start = raw.start({"n_clusters": n_clusters}, model_path)
         aggregator = Centers(n_clusters=n_clusters)

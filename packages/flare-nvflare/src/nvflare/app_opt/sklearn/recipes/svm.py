@@ -35,6 +35,7 @@ class SVMFedAvgRecipe(Recipe):
         command: str = "python3 -u",
         per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
         key_metric: str = "AUC",
+        key_metric_mode: str = "max",
     ) -> None:
         if kernel not in KERNELS:
             raise RecipeError(f"kernel is {kernel!r}; choose one of {', '.join(KERNELS)}")

@@ -1,0 +1,77 @@
+"""Jobs with a Keras model that are put together part by part."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+if importlib.util.find_spec("tensorflow") is None:  # importing it takes long
+    pytest.skip("TensorFlow is not installed", allow_module_level=True)
+
+JOB = """
+import sys
+
+import keras
+from nvflare.app_opt.tf.fedopt_ctl import FedOpt
+from nvflare.app_opt.tf.job_config.model import TFModel
+from nvflare.job_config.api import FedJob
+from nvflare.job_config.script_runner import FrameworkType, ScriptRunner
+from net import Net
+
+job = FedJob(name="fedopt")
+job.to_server(
+    FedOpt(
+        num_clients=2,
+        num_rounds=2,
+        optimizer_args={"path": "tensorflow.keras.optimizers.SGD", "args": {"learning_rate": 1.0, "momentum": 0.25}},
+        lr_scheduler_args={
+            "path": "tensorflow.keras.optimizers.schedules.PolynomialDecay",
+            "args": {"initial_learning_rate": 1.0, "decay_steps": None, "end_learning_rate": 0.0},
+        },
+    )
+)
+job.to_server(TFModel(Net(2)))
+for site in ("site-1", "site-2"):
+    job.to(ScriptRunner("train.py", framework=FrameworkType.TENSORFLOW), site)
+job.simulator_run(sys.argv[1])
+model = Net(2)
+model(keras.ops.zeros((1, 2)))
+model.load_weights(sys.argv[1] + "/server/simulate_job/app_server/tf_model.weights.h5")
+print("kernel", model.get_layer("dense").get_weights()[0].tolist(), "mean", model.get_layer("norm").get_weights()[2])
+"""
+NET = """
+import keras
+
+
+class Net(keras.Model):
+    def __init__(self, units):
+        super().__init__()
+        self.units = units
+        self._input_shape = (None, 2)
+        self.flat = keras.layers.Flatten(name="flat")
+        self.dense = keras.layers.Dense(units, kernel_initializer="zeros", name="dense")
+        self.norm = keras.layers.BatchNormalization(name="norm")
+
+    def call(self, x):
+        return self.norm(self.dense(self.flat(x)))
+"""
+SCRIPT = """
+import nvflare.client as flare
+
+flare.init()
+while flare.is_running():
+    model = flare.receive()
+    params = {name: [weight + 1 for weight in weights] for name, weights in model.params.items()}
+    flare.send(flare.FLModel(params={"flat": [], **params}))
+"""
+
+
+def test_a_controller_takes_steps_of_an_optimizer_of_keras_and_averages_statistics(tmp_path):
+    for name, text in (("job.py", JOB), ("net.py", NET), ("train.py", SCRIPT)):
+        (tmp_path / name).write_text(text)
+    line = [sys.executable, "job.py", str(tmp_path / "runs")]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    kernel = 1 + (0.25 * 1 + 0.5 * 1)  # the second step: momentum, and half the rate
+    assert f"kernel {[[kernel] * 2] * 2} mean [2. 2.]" in done.stdout
