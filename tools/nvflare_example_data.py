@@ -136,8 +136,8 @@ def universities(folder: Path) -> None:
         target = Path(f"/tmp/nvflare/data/hierarchical_stats/university-{number}")
         target.mkdir(parents=True, exist_ok=True)
         rows = ((int(mark > 50), int(mark <= 50), round(mark, 2)) for mark in random.uniform(20, 99.99, 1000))
-        lines = ["Pass,Fail,Percentage", *(",".join(map(str, row)) for row in rows)]
-        (target / f"university-{number}.csv").write_text("\n".join(lines) + "\n")
+        table = ["Pass,Fail,Percentage", *(",".join(map(str, row)) for row in rows)]
+        (target / f"university-{number}.csv").write_text("\n".join(table) + "\n")
 
 
 def pictures(folder: Path) -> None:
@@ -183,10 +183,10 @@ def size(path: Path) -> float:
 
 
 def last_of_sequence(path: Path) -> float:
-    """Return the last value of a sequence that torch has written."""
+    """Return the last value of a sequence, of numbers or of pairs with a time, that torch has written."""
     import torch
 
-    return float(torch.load(path, weights_only=False)[-1])
+    return float(torch.as_tensor(torch.load(path, weights_only=False)[-1]).flatten()[-1])
 
 
 def inertia_of_centers(path: Path) -> float:

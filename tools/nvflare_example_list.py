@@ -103,7 +103,7 @@ EXAMPLES = {
         "numpy-cross-val", "--mode", "training", job="hello-numpy-train-cse", **_CROSS
     ),
     "hello-tabular-stats": _stats("hello-world/hello-tabular-stats"),
-    "hello-dp": _hello("dp", job="hello-dp", expected=(0.0, 1.0), metric="f1"),
+    "hello-dp": _hello("dp", job="hello-dp", prepare=data.pictures, expected=(0.6, 1.0)),
     "hello-flower": _hello(
         "flower", "--job_name", "hello-flower", "--content_dir", "flwr-pt", job="hello-flower", metric="",
         prepare=data.pictures, workspace=Path("/tmp/nvflare/hello-flower"),
@@ -134,7 +134,7 @@ EXAMPLES = {
     ),
     "psi": Example(
         "advanced/psi/user_email_match", "user_email_match", prepare=data.emails, metric="size of the intersection",
-        stored="**/intersection.txt", read=data.lines, workspace=Path("/tmp/nvflare/psi"),
+        stored="site-*/**/intersection.txt", read=data.lines, workspace=Path("/tmp/nvflare/psi"),
     ),
     "df-stats": _stats("advanced/federated-statistics/df_stats"),
     "hierarchical-stats": _advanced(
@@ -171,7 +171,7 @@ EXAMPLES = {
     "streaming-dict": _advanced("streaming", "simple_dict_streaming_job.py", metric="", prepare=data.pictures),
     "streaming-file": _advanced("streaming", "simple_file_streaming_job.py", metric="", prepare=data.pictures),
     "kaplan-meier": _advanced(
-        "kaplan-meier-he", prepare=data.survivals, metric="mean of km_global.json", stored="**/km_global.json",
+        "kaplan-meier-he", prepare=data.survivals, metric="mean of km_global.json", stored="site-*/**/km_global.json",
         read=data.mean_of_numbers, workspace=Path("/tmp/nvflare/workspaces"),
     ),
     "job-api-fedavg": _advanced(
@@ -207,7 +207,6 @@ EXAMPLES = {
     "p2p-two-moons-dgd": _moons("launcher_dgd.py", (0, 0.5)),
     "p2p-two-moons-gt": _moons("launcher_gt.py", (0, 0.5)),
     "p2p-two-moons-gtadam": _moons("launcher_gtadam.py", (0, 0.5)),
-    "tensor-stream": Example("advanced/tensor-stream", "hello-tensor-stream", metric=""),
     "multi-gpu-pt": _advanced("multi-gpu/pt", prepare=data.pictures, expected=PERCENT),
     "multi-gpu-lightning": _advanced("multi-gpu/lightning", prepare=data.pictures, metric="val_acc_epoch"),
     "feature-election": _advanced("feature_election", metric=""),
@@ -233,7 +232,7 @@ EXAMPLES = {
     ),
     "course-survival": _course(
         f"{_CLASSIC}/02.4.3_convert_survival_analysis_to_federated_learning/code", "km_job.py", prepare=data.survivals,
-        metric="mean of km_global.json", stored="**/km_global.json", read=data.mean_of_numbers,
+        metric="mean of km_global.json", stored="site-*/**/km_global.json", read=data.mean_of_numbers,
     ),
     "course-stats": _course(
         f"{_SECOND}/02.1_federated_statistics/federated_statistics_with_tabular_data/code", "df_stats_job.py",
@@ -241,3 +240,6 @@ EXAMPLES = {
         read=data.number_at("Age", "mean", "Global"), expected=(52.0, 54.0),
     ),
 }  # fmt: skip
+
+NOTES: dict[str, str] = {}
+"""Where the two systems differ, and why, by the example."""

@@ -24,7 +24,7 @@ def _openml(module):
 
         random = np.random.default_rng(5)
         x = random.normal(size=(2000, 29))
-        y = (x @ random.normal(size=29) > 6).astype(int)
+        y = (x @ random.normal(size=29) > 0).astype(int)
         return Bunch(data=pd.DataFrame(x), target=pd.Series(y.astype(str)))
 
     module.fetch_openml = fetch_openml
