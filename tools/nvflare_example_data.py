@@ -153,8 +153,10 @@ def mean_of_numbers(path: Path) -> float:
     """Return the mean of all numbers in a JSON file."""
 
     def numbers(value: object) -> list[float]:
-        if isinstance(value, dict):
-            return [number for each in value.values() for number in numbers(each)]
+        if isinstance(value, dict | list):
+            return [
+                number for each in (value.values() if isinstance(value, dict) else value) for number in numbers(each)
+            ]
         return [float(value)] if isinstance(value, int | float) else []
 
     return float(np.mean(numbers(json.loads(path.read_text()))))

@@ -120,6 +120,12 @@ def run(name: str, example: Example, checkout: Path, python: str) -> Row:
     return Row(outcome="runs" if is_right else "wrong metric", **row)  # type: ignore[arg-type]
 
 
+def missing_package(row: Row) -> str:
+    """Return the package that an example needs and that is not installed, if that is why it was refused."""
+    found = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", row.reason)
+    return found[1] if found else ""
+
+
 def _execute(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int | None, str]:
     """Run a program; return its exit code, None if it hangs, and what it has printed."""
     with tempfile.TemporaryFile("w+", errors="replace") as printed:

@@ -21,13 +21,15 @@ ABSENT = "not in this checkout"
 INTRODUCTION = """\
 # Examples of NVIDIA FLARE, run on Flare
 
-The examples of NVIDIA FLARE 2.7.2 that need no download, unmodified, on [flare-nvflare](../packages/flare-nvflare/README.md) and on NVIDIA
-FLARE itself. The data are synthetic: a shim gives pictures of ten classes in the place of CIFAR-10 and MNIST, and tables are made where the
-examples look for theirs. `tools/nvflare_examples.py` runs the examples, and `tools/nvflare_examples_page.py` writes this page.
+The examples of NVIDIA FLARE 2.7.2 that need no download, unmodified, on
+[flare-nvflare](../packages/flare-nvflare/README.md) and on NVIDIA FLARE itself. The data are synthetic: a shim gives
+pictures of ten classes in the place of CIFAR-10 and MNIST, and tables are made where the examples look for theirs.
+`tools/nvflare_examples.py` runs the examples, and `tools/nvflare_examples_page.py` writes this page.
 [Migrating](migration.md) says what is different.
 
-The metric is that of the last round, as the example reports it, or the content of its results. Most examples seed nothing, so that the accuracy
-of a short training differs from run to run. Seconds are those from shell to exit, measured on two busy cores: compare a row, not rows.
+The metric is that of the last round, as the example reports it, or the content of its results. Most examples seed
+nothing, so that the accuracy of a short training differs from run to run. Seconds are those from shell to exit,
+measured on two busy cores: compare a row, not rows.
 """
 
 Rows = dict[str, dict[str, Any]]
@@ -59,9 +61,7 @@ def _table(names: list[str], flare: Rows, peer: Rows) -> str:
     for name in names:
         row, other = flare[name], peer.get(name, {})
         metric = row["metric"] or "none"
-        lines.append(
-            f"| {name} | {metric} | {_value(row)} | {_value(other)} | {_seconds(row)} | {_seconds(other)} |"
-        )
+        lines.append(f"| {name} | {metric} | {_value(row)} | {_value(other)} | {_seconds(row)} | {_seconds(other)} |")
     return "\n".join([*head, *lines]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Synthetic pictures of ten classes: each has a coarse pattern of its own, with noise, so that a few steps teach them."""
+"""Synthetic pictures of ten classes: each has a coarse pattern of its own, with noise, learnt in a few steps."""
 
 import os
 
