@@ -103,7 +103,7 @@ EXAMPLES = {
         "numpy-cross-val", "--mode", "training", job="hello-numpy-train-cse", **_CROSS
     ),
     "hello-tabular-stats": _stats("hello-world/hello-tabular-stats"),
-    "hello-dp": _hello("dp", job="hello-dp", prepare=data.pictures, expected=(0.6, 1.0)),
+    "hello-dp": _hello("dp", job="hello-dp", prepare=data.pictures, expected=(0.35, 1.0)),
     "hello-flower": _hello(
         "flower", "--job_name", "hello-flower", "--content_dir", "flwr-pt", job="hello-flower", metric="",
         prepare=data.pictures, workspace=Path("/tmp/nvflare/hello-flower"),

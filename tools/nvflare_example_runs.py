@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nvflare_example_data import RESULTS, Prepare
@@ -78,9 +78,6 @@ class Row:
     reason: str = ""
     output: str = ""
 
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def run(name: str, example: Example, checkout: Path, python: str) -> Row:
     """Run one example in a copy of its folder."""
@@ -96,10 +93,7 @@ def run(name: str, example: Example, checkout: Path, python: str) -> Row:
         results = example.workspace / example.job
         for older in results.parent.glob(results.name) if example.job != "*" else ():
             shutil.rmtree(older)
-        beside = [folder, *(Path(place) / top.name / each for each in example.beside), SHIMS]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, beside))}
-        environment |= {"PYTHONWARNINGS": "default::DeprecationWarning:__main__", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment |= {"WANDB_MODE": "offline", "MPLBACKEND": "agg"}
+        environment = _environment([folder, *(Path(place) / top.name / each for each in example.beside)])
         for each in example.before:
             subprocess.run([python, each], cwd=folder, env=environment, check=True, capture_output=True)
         began, stamp = time.monotonic(), time.time()
@@ -110,20 +104,37 @@ def run(name: str, example: Example, checkout: Path, python: str) -> Row:
         found = [path for path in _results(example, results, stamp) if path.exists()]
         places = [*found, *([] if example.job != "*" else [folder])]
         value = _metric(example, places, output)
-    row = {"example": name, "metric": example.metric, "value": value, "seconds": seconds, "output": output[-6000:]}
+    row = Row(name, "runs", example.metric, value, seconds, output=output[-6000:])
     if code != 0:
-        return Row(outcome="refused", reason=_reason(output, code), **row)  # type: ignore[arg-type]
+        return replace(row, outcome="refused", reason=_reason(output, code))
     if not found and not example.stored:
-        return Row(outcome="no results", reason=f"{results} was not made", **row)  # type: ignore[arg-type]
+        return replace(row, outcome="no results", reason=f"{results} was not made")
+    return row if _is_right(example, value) else replace(row, outcome="wrong metric")
+
+
+def _is_right(example: Example, value: float | None) -> bool:
+    if not example.metric or value is None:
+        return not example.metric
     low, high = example.expected or (float("-inf"), float("inf"))
-    is_right = not example.metric or (value is not None and low <= value <= high)
-    return Row(outcome="runs" if is_right else "wrong metric", **row)  # type: ignore[arg-type]
+    return low <= value <= high
 
 
 def missing_package(row: Row) -> str:
     """Return the package that an example needs and that is not installed, if that is why it was refused."""
     found = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", row.reason)
     return found[1] if found else ""
+
+
+def _environment(folders: list[Path]) -> dict[str, str]:
+    """Return the environment of an example, with folders of its modules and the shims on the import path."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [*folders, SHIMS])),
+        "PYTHONWARNINGS": "default::DeprecationWarning:__main__",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "WANDB_MODE": "offline",
+        "MPLBACKEND": "agg",
+    }
 
 
 def _execute(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int | None, str]:

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from nvflare_example_list import EXAMPLES
@@ -46,7 +47,7 @@ def main() -> None:
     for name in given.names or EXAMPLES:
         row = run(name, EXAMPLES[name], Path(os.environ[VARIABLE]), given.python)
         print(line(row), flush=True)
-        rows[name] = row.as_dict()
+        rows[name] = asdict(row)
         if given.json:
             given.json.write_text(json.dumps(rows, indent=2) + "\n")
 
