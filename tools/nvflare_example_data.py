@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+SHIMS = Path(__file__).resolve().parent / "nvflare_shims"
 DATASETS = Path("/tmp/nvflare/dataset")
 RESULTS = Path("/tmp/nvflare/simulation")
 
@@ -145,6 +147,17 @@ def pictures(folder: Path) -> None:
     Path("/tmp/nvflare/data/cifar-10-batches-py").mkdir(parents=True, exist_ok=True)
 
 
+def digits(folder: Path) -> None:
+    """Write pictures of the form of MNIST as arrays."""
+    pictures = runpy.run_path(str(SHIMS / "pictures.py"))["pictures"]
+    target = Path("/tmp/nvflare/data/hello-jax/mnist")
+    target.mkdir(parents=True, exist_ok=True)
+    for name, part in (("train", 1.0), ("test", 0.25)):
+        images, labels = pictures((28, 28), len(name), part)
+        np.save(target / f"{name}_images.npy", images[..., None])
+        np.save(target / f"{name}_labels.npy", labels)
+
+
 def mean_of_array(path: Path) -> float:
     return float(np.load(path).mean())
 
@@ -191,7 +204,7 @@ def last_of_sequence(path: Path) -> float:
     return float(torch.as_tensor(torch.load(path, weights_only=False)[-1]).flatten()[-1])
 
 
-def inertia_of_centers(path: Path) -> float:
+def norm_of_centers(path: Path) -> float:
     """Return the norm of the centers of k-means."""
     import joblib
 

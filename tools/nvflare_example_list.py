@@ -108,10 +108,9 @@ EXAMPLES = {
         "flower", "--job_name", "hello-flower", "--content_dir", "flwr-pt", job="hello-flower", metric="",
         prepare=data.pictures, workspace=Path("/tmp/nvflare/hello-flower"),
     ),
-    "hello-jax": _hello("jax", prepare=data.pictures),
-    "hello-log-streaming": _hello("log-streaming", metric=""),
-    "hello-collab": _hello("collab", metric=""),
-    "hello-huggingface": _hello("huggingface", metric=""),
+    "hello-jax": _hello("jax", prepare=data.digits, before=("prepare_model.py",), expected=LEARNT),
+    "hello-log-streaming": _hello("log-streaming", job="hello-log-streaming", expected=(8, 8), **_ARRAY),
+    "hello-collab": _hello("collab", metric="weight_mean", pattern="weight_mean=", expected=(8, 8)),
     "sklearn-linear": Example(
         "advanced/sklearn-linear", "sklearn_linear", ("--num_rounds", "5"), prepare=data.higgs_rows,
         metric="AUC", pattern="Validation AUC:", expected=(0.75, 0.99),
@@ -178,7 +177,7 @@ EXAMPLES = {
         "job_api/pt", "fedavg_script_runner_cifar10.py", prepare=data.pictures, pattern=_IMAGES, expected=PERCENT
     ),
     "job-api-cse": _advanced(
-        "job_api/pt", "fedavg_script_runner_xsite_val_cifar10.py", prepare=data.pictures, expected=PERCENT
+        "job_api/pt", "fedavg_script_runner_xsite_val_cifar10.py", prepare=data.pictures, expected=(10, 100)
     ),
     "job-api-filter": _advanced(
         "job_api/pt", "fedavg_script_runner_dp_filter_cifar10.py", prepare=data.pictures, pattern=_IMAGES
@@ -198,7 +197,7 @@ EXAMPLES = {
     ),
     "job-api-kmeans": _advanced(
         "job_api/sklearn", "kmeans_script_runner_higgs.py", prepare=data.higgs_unpacked, metric="norm of the centers",
-        stored="server/simulate_job/app_server/model_param.joblib", read=data.inertia_of_centers,
+        stored="server/simulate_job/app_server/model_param.joblib", read=data.norm_of_centers, expected=(1.0, 6.0),
     ),
     "p2p-consensus": _advanced(
         "distributed_optimization/1-consensus", "launcher.py", metric="value", read=data.last_of_sequence,

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nvflare_example_data import RESULTS, Prepare
+from nvflare_example_data import RESULTS, SHIMS, Prepare
 
-SHIMS = Path(__file__).resolve().parent / "nvflare_shims"
 LIMIT_S = 300
 _REPORTED = r"validation metric ([-\d.e]+) from client ([\w-]+)"  # NVIDIA FLARE's own log
 _ERROR = re.compile(r"^[\w.]*(Error|Failed|Exception|Exit)\b|^error:")
