@@ -235,7 +235,7 @@ EXAMPLES = {
     ),
     "course-stats": _course(
         f"{_SECOND}/02.1_federated_statistics/federated_statistics_with_tabular_data/code", "df_stats_job.py",
-        prepare=data.adults, metric="mean age", stored="**/statistics/*.json",
+        prepare=data.adults, metric="mean age", stored="server/simulate_job/statistics/*.json",
         read=data.number_at("Age", "mean", "Global"), expected=(52.0, 54.0),
     ),
 }  # fmt: skip

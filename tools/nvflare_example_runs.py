@@ -102,8 +102,11 @@ def run(name: str, example: Example, checkout: Path, python: str) -> Row:
             return Row(name, "hangs", seconds=LIMIT_S, output=output[-6000:])
         found = [path for path in _results(example, results, stamp) if path.exists()]
         places = [*found, *([] if example.job != "*" else [folder])]
-        value = _metric(example, places, output)
-    row = Row(name, "runs", example.metric, value, seconds, output=output[-6000:])
+        try:
+            value, problem = _metric(example, places, output), ""
+        except (LookupError, TypeError, ValueError) as error:  # results of another form than expected
+            value, problem = None, f"the results cannot be read: {error!r}"
+    row = Row(name, "runs", example.metric, value, seconds, problem, output[-6000:])
     if code != 0:
         return replace(row, outcome="refused", reason=_reason(output, code))
     if not found and not example.stored:
