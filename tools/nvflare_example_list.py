@@ -67,7 +67,8 @@ def _moons(program: str, expected: tuple[float, float]) -> Example:
 def _stats(folder: str, **more: object) -> Example:
     return Example(
         folder, "stats_df", prepare=data.adults, metric="mean age",
-        stored="server/simulate_job/statistics/adults_stats.json", read=data.number_at("Age", "mean", "Global"), expected=(52.0, 54.0), **more,  # type: ignore[arg-type]
+        stored="server/simulate_job/statistics/adults_stats.json", read=data.number_at("Age", "mean", "Global"),
+        expected=(52.0, 54.0), **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
