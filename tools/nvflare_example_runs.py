@@ -175,15 +175,15 @@ def _metric(example: Example, places: list[Path], output: str) -> float | None:
     if example.read is not None:
         values = [example.read(path) for place in places for path in sorted(place.glob(example.stored))]
         return sum(values) / len(values) if values else None
+    if example.pattern and (value := _printed(example.pattern, places, output)) is not None:
+        return value
     for place in places:
         if (place / "summary.json").is_file():
             metrics = json.loads((place / "summary.json").read_text()).get("metrics", {})
-            if not example.pattern and example.metric in metrics:
+            if example.metric in metrics:
                 return float(metrics[example.metric])
-    if not example.pattern:
-        last = {site: float(value) for value, site in re.findall(_REPORTED, output)}
-        return sum(last.values()) / len(last) if last else None
-    return _printed(example.pattern, places, output)
+    last = {site: float(value) for value, site in re.findall(_REPORTED, output)}
+    return sum(last.values()) / len(last) if last else None
 
 
 def _printed(pattern: str, places: list[Path], output: str) -> float | None:
