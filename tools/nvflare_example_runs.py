@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nvflare_example_data import RESULTS, SHIMS, Prepare
 
-LIMIT_S = 300
+LIMIT_S = 600
 _REPORTED = r"validation metric ([-\d.e]+) from client ([\w-]+)"  # NVIDIA FLARE's own log
 _ERROR = re.compile(r"^[\w.]*(Error|Failed|Exception|Exit)\b|^error:")
 
