@@ -1,51 +1,57 @@
-"""Gives Keras' data sets without a download: synthetic pictures of ten classes, when keras is imported."""
+"""Synthetic data in the place of downloads: the pictures of Keras, and the table that scikit-learn fetches."""
 
 import importlib.abc
 import importlib.util
-import os
 import sys
 
 
-def _pictures(shape):
-    import numpy as np
+def _keras(module, shape):
+    def load_data(*arguments, **named):
+        from pictures import pictures
 
-    count = int(os.environ.get("SHIM_PICTURES", "400"))
-    patterns = np.random.default_rng(7).integers(0, 256, (10, *shape))
+        (x, y), (u, v) = pictures(shape, 1), pictures(shape, 2, 0.25)
+        y, v = y.astype("uint8"), v.astype("uint8")
+        return ((x, y[:, None]), (u, v[:, None])) if len(shape) == 3 else ((x, y), (u, v))
 
-    def some(seed, count):
-        random = np.random.default_rng(seed)
-        labels = random.integers(0, 10, count)
-        noise = random.integers(0, 256, (count, *shape))
-        return ((patterns[labels] + noise) // 2).astype("uint8"), labels.astype("uint8")
+    module.load_data = load_data
 
-    return some(1, count), some(2, count // 4)
+
+def _openml(module):
+    def fetch_openml(name, *arguments, **named):
+        import numpy as np
+        import pandas as pd
+        from sklearn.utils import Bunch
+
+        random = np.random.default_rng(5)
+        x = random.normal(size=(2000, 29))
+        y = (x @ random.normal(size=29) > 0).astype(int)
+        return Bunch(data=pd.DataFrame(x), target=pd.Series(y.astype(str)))
+
+    module.fetch_openml = fetch_openml
+
+
+_CHANGES = {
+    "keras.src.datasets.mnist": lambda module: _keras(module, (28, 28)),
+    "keras.src.datasets.cifar10": lambda module: _keras(module, (32, 32, 3)),
+    "sklearn.datasets._openml": _openml,
+}
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader, shape):
-        self._loader, self._shape = loader, shape
+    def __init__(self, loader, change):
+        self._loader, self._change = loader, change
 
     def create_module(self, spec):
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
         self._loader.exec_module(module)
-        shape = self._shape
-
-        def load_data(*arguments, **named):
-            (x, y), (u, v) = _pictures(shape)
-            return ((x, y[:, None]), (u, v[:, None])) if len(shape) == 3 else ((x, y), (u, v))
-
-        module.load_data = load_data
-
-
-_SHAPES = {"mnist": (28, 28), "cifar10": (32, 32, 3)}
+        self._change(module)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        last = name.rpartition(".")[2]
-        if not name.startswith("keras.src.datasets.") or last not in _SHAPES:
+        if name not in _CHANGES:
             return None
         sys.meta_path.remove(self)
         try:
@@ -53,7 +59,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         finally:
             sys.meta_path.insert(0, self)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, _SHAPES[last])
+            spec.loader = _Loader(spec.loader, _CHANGES[name])
         return spec
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from flower_probe import PROBE, left_after, probe
 from flare_core import JobFailed
 from flare_core.components import Component
 from flare_core.job import ClientApp, ExecutorEntry
-from flare_flower import FlowerRecipe
+from flare_flower import FlowerRecipe, server
 from flare_runtime import SimEnv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -84,3 +85,10 @@ def test_a_clock_that_is_ten_minutes_ahead_is_told_before_the_start(tmp_path):
     assert "the clock of site-2 is 600 s ahead of the server's" in text
     assert "set it with NTP" in text
     assert left_after(tmp_path) == []
+
+
+def test_the_reason_of_a_refusal_is_told_without_the_notices_before_it():
+    notice = "Heads up from Flower!\n\nMigration completed successfully!\nUsing SuperLink: flare (127.0.0.1:43869)\n\n"
+    output = json.dumps({"success": False, "error-message": f"{notice}The name is invalid.\n"})
+    assert server._refusal(1, output) == "The name is invalid."
+    assert server._refusal(0, json.dumps({"success": True})) is None

@@ -1,6 +1,7 @@
 """Job folders as NVIDIA FLARE writes them: they load, run, and are refused with a reason."""
 
 import json
+import textwrap
 
 import numpy as np
 import pytest
@@ -50,33 +51,32 @@ LAUNCHER = {
 PIPE = {"id": "pipe", "path": "nvflare.fuel.utils.pipe.file_pipe.FilePipe", "args": {"mode": "PASSIVE"}}
 
 
-@pytest.mark.parametrize(
-    ("executor", "components"),
-    [
-        (
-            {
-                "path": "nvflare.app_common.executors.in_process_client_api_executor.InProcessClientAPIExecutor",
-                "args": {"task_script_path": "{app_script}", "task_script_args": "2"},
-            },
-            [],
-        ),
-        (
-            {
-                "path": "nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor",
-                "args": {"launcher_id": "launcher", "pipe_id": "pipe"},
-            },
-            [LAUNCHER, PIPE],
-        ),
-        (
-            {
-                "path": "nvflare.app_common.executors.client_api_executor.ClientAPIExecutor",
-                "args": {"execution_mode": "in_process", "task_script_path": "train.py", "task_script_args": "2"},
-            },
-            [],
-        ),
-    ],
-    ids=["in process", "launched", "of 2.9"],
-)
+EXECUTORS = {
+    "in process": (
+        {
+            "path": "nvflare.app_common.executors.in_process_client_api_executor.InProcessClientAPIExecutor",
+            "args": {"task_script_path": "{app_script}", "task_script_args": "2"},
+        },
+        [],
+    ),
+    "launched": (
+        {
+            "path": "nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor",
+            "args": {"launcher_id": "launcher", "pipe_id": "pipe"},
+        },
+        [LAUNCHER, PIPE],
+    ),
+    "of 2.9": (
+        {
+            "path": "nvflare.app_common.executors.client_api_executor.ClientAPIExecutor",
+            "args": {"execution_mode": "in_process", "task_script_path": "train.py", "task_script_args": "2"},
+        },
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("executor", "components"), EXECUTORS.values(), ids=EXECUTORS)
 def test_scripts_of_all_executors_run_as_those_of_flare(tmp_path, executor, components):
     server = {
         "format_version": 2,
@@ -309,3 +309,22 @@ def test_scripts_get_the_weight_of_a_proximal_term(tmp_path):
     }
     job = load_job_folder(write_job(tmp_path / "job", server, {"executors": [RUNS_SCRIPT]}, {"train.py": script}))
     assert run(job, tmp_path).load_model()["numpy_key"].tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("name", ["in process", "launched"])
+def test_a_script_finds_the_folder_of_the_run_above_its_own_file(tmp_path, name):
+    executor, components = EXECUTORS[name]
+    server = {
+        "workflows": [
+            {"path": "nvflare.app_common.workflows.fedavg.FedAvg", "args": {"num_clients": 2, "num_rounds": 1}}
+        ],
+        "components": [{"id": "persistor", "path": PERSISTOR, "args": {"model": [1.0, 2.0]}}],
+    }
+    client = {"app_script": "train.py", "executors": [{"tasks": ["*"], "executor": executor}], "components": components}
+    lines = (
+        "import os\nwith open(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../own.txt'), 'w'): pass\n"
+    )
+    folder = write_job(tmp_path / "job", server, client, {"train.py": lines + textwrap.dedent(SCRIPT)})
+    result = run(load_job_folder(folder), tmp_path).get_result()
+    assert (result / "sites" / "site-1" / "simulate_job" / "own.txt").is_file()
+    assert (result / "sites" / "site-2" / "simulate_job" / "app_site-2" / "custom" / "train.py").is_file()

@@ -418,3 +418,53 @@ def test_an_aggregator_can_be_used_in_a_recipe_of_flare(tmp_path):
     )
     done = recipe.execute(SimEnv(num_clients=3, workspace_root=tmp_path / "runs"))
     assert done.load_model()["w"].tolist() == [6.0, 6.0]
+
+
+SUMMING = """
+    from nvflare.apis.dxo import DXO, DataKind
+    from nvflare.app_common.aggregators.assembler import Assembler
+
+    class Summing(Assembler):
+        def __init__(self):
+            super().__init__(data_kind=DataKind.WEIGHTS)
+
+        def get_model_params(self, dxo):
+            return {"array": dxo.data["numpy_key"]}
+
+        def assemble(self, data, fl_ctx):
+            total = sum(each["array"] for each in self.collection.values())
+            return DXO(data_kind=self.expected_data_kind, data={"numpy_key": total})
+"""
+SENDING = """
+    import nvflare.client as flare
+
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        flare.send(flare.FLModel(params={"numpy_key": model.params["numpy_key"] + 1}))
+"""
+
+
+def test_an_assembler_combines_what_sites_send(tmp_path):
+    common = "nvflare.app_common"
+    args = {"min_clients": 2, "num_rounds": 2, "aggregator_id": "aggregator", "persistor_id": "persistor"}
+    args |= {"shareable_generator_id": "generator", "train_task_name": "train"}
+    server = {
+        "workflows": [{"path": f"{common}.workflows.scatter_and_gather.ScatterAndGather", "args": args}],
+        "components": [
+            {"id": "summing", "path": "own.Summing"},
+            {
+                "id": "aggregator",
+                "path": f"{common}.aggregators.collect_and_assemble_aggregator.CollectAndAssembleAggregator",
+                "args": {"assembler_id": "summing"},
+            },
+            {"id": "persistor", "path": f"{common}.np.np_model_persistor.NPModelPersistor", "args": {"model": [1.0]}},
+            {"id": "generator", "path": f"{common}.shareablegenerators.full_model_shareable_generator"
+             ".FullModelShareableGenerator"},
+        ],
+    }  # fmt: skip
+    path = f"{common}.executors.in_process_client_api_executor.InProcessClientAPIExecutor"
+    client = {"executors": [{"tasks": ["train"], "executor": {"path": path, "args": {"task_script_path": "send.py"}}}]}
+    folder = write_job(tmp_path / "job", server, client, {"own.py": SUMMING, "send.py": SENDING})
+    done = run(folder, tmp_path)
+    assert np.load(next(done.get_result().glob("server/**/server.npy"))).tolist() == [10.0]  # 2 * (2 * (1 + 1) + 1)

@@ -114,6 +114,17 @@ def test_settings_for_one_execution_are_gone_afterwards(tmp_path, script):
     assert "word" not in recipe.job.flare_job().client.config
 
 
+def test_results_of_nvidia_flare_itself_are_renamed_rather_than_replaced(tmp_path, script, caplog):
+    older = tmp_path / "results" / "job" / "server"
+    older.mkdir(parents=True)
+    (older / "log.txt").write_text("of NVIDIA FLARE")
+    folder = run(recipe_of(script), tmp_path)
+    [kept] = folder.glob("server.before-*")
+    assert (kept / "log.txt").read_text() == "of NVIDIA FLARE"
+    assert (folder / "server").is_symlink()
+    assert f"{older} was in the way of the results, and is {kept.name} now" in caplog.text
+
+
 def test_models_are_evaluated_at_every_site_after_the_training(tmp_path, script):
     recipe = recipe_of(script)
     add_cross_site_evaluation(recipe)
@@ -121,6 +132,16 @@ def test_models_are_evaluated_at_every_site_after_the_training(tmp_path, script)
     results = json.loads((folder / "server/simulate_job/cross_site_val/cross_val_results.json").read_text())
     assert results["site-1"]["SRV_server"] == {"accuracy": 3.5}
     assert results["site-1"].keys() == {"SRV_server", "SRV_best_server", "site-1", "site-2"}
+
+
+def test_a_script_without_a_model_of_its_own_evaluates_those_of_the_server(tmp_path, caplog):
+    text = textwrap.dedent(CLIENT).split("    if flare.is_submit_model")
+    recipe = recipe_of(write(tmp_path / "client.py", text[0] + text[1].partition("continue\n")[2]))
+    add_cross_site_evaluation(recipe)
+    folder = run(recipe, tmp_path)
+    results = json.loads((folder / "server/simulate_job/cross_site_val/cross_val_results.json").read_text())
+    assert results["site-2"] == {"SRV_server": {"accuracy": 3.5}, "SRV_best_server": {"accuracy": 2.5}}
+    assert "client.py does not check flare.is_submit_model()" in caplog.text
 
 
 def test_stored_models_are_evaluated_without_training(tmp_path, script):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import socket
 import sys
@@ -245,7 +246,10 @@ def _refusal(code: int, tail: str) -> str | None:
         said = json.loads(tail[tail.index("{") :])
     except ValueError:
         return _last(tail) or described(code)
-    return None if said.get("success") is True else str(said.get("error-message", tail)).strip()
+    if said.get("success") is True:
+        return None
+    told = str(said.get("error-message", tail)).strip()
+    return re.split(r"^Using SuperLink: .*$", told, flags=re.MULTILINE)[-1].strip() or told  # notices come before
 
 
 def _last(tail: str, lines: int = 15) -> str:

@@ -68,18 +68,28 @@ class BaseCrossSiteEvalRecipe(_EvaluationRecipe):
         return _cross_site_eval(self.min_clients, ("global", "sites"), self.participating_clients)
 
 
-def add_cross_site_evaluation(recipe: ScriptRecipe, *, participating_clients: Sequence[str] | None = None) -> None:
+def add_cross_site_evaluation(
+    recipe: ScriptRecipe,
+    *,
+    models: Sequence[str] = ("global", "best", "sites"),
+    participating_clients: Sequence[str] | None = None,
+) -> None:
     """Evaluate the global, the best and every site's model at every site after the training of ``recipe``.
 
     The script must also reply to the tasks ``submit_model`` (its own model) and ``validate`` (metrics). The result is
     a table, and ``server/cross_site_evaluation.json`` in the run's folder.
+
+    Args:
+        recipe: the recipe.
+        models: the models to evaluate; without ``sites``, the script is asked for no model of its own.
+        participating_clients: names of the sites that take part; all by default.
 
     Raises:
         RecipeError: ``recipe`` runs no script, or already evaluates across sites.
     """
     if not isinstance(recipe, ScriptRecipe):
         raise RecipeError(f"{type(recipe).__name__} runs no training script, so there are no models to evaluate")
-    recipe.add_workflow(_cross_site_eval(recipe.min_clients, ("global", "best", "sites"), participating_clients))
+    recipe.add_workflow(_cross_site_eval(recipe.min_clients, models, participating_clients))
 
 
 def _cross_site_eval(min_clients: int, models: Sequence[str], sites: Sequence[str] | None) -> Component:

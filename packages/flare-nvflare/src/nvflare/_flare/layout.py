@@ -8,12 +8,14 @@
 <folder>/server/simulate_job/tb_events/                                        TensorBoard
 <folder>/<site>/simulate_job/                                                  what the site's script has written
 
-What a run has written stays in the run's own folder; ``<folder>`` holds links to the newest run's.
+What a run has written stays in the run's own folder; ``<folder>`` holds links to the newest run's. Whatever else is at
+the place of a link, such as results of NVIDIA FLARE itself, is renamed.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import RecipeError, Run
+from flare_core import Run
+
+logger = logging.getLogger(__name__)
 
 JOB = "simulate_job"
 _RECORD = ("summary.json", "metrics.jsonl", "events.jsonl", "log.txt")
@@ -46,11 +50,7 @@ class Outputs:
 
 
 def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -> None:
-    """Write the results of a run into its folder, in the form described above, and link ``folder``, if any, to them.
-
-    Raises:
-        RecipeError: something that is no link is in the way.
-    """
+    """Write the results of a run into its folder, in the form described above, and link ``folder``, if any, to them."""
     target = run_folder / "nvflare"
     job = target / "server" / JOB
     job.mkdir(parents=True)
@@ -82,6 +82,7 @@ def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -
         return
     folder.mkdir(parents=True, exist_ok=True)
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
+        _make_way(folder / each.name, run_folder.name)
         _link(folder / each.name, each)
 
 
@@ -144,15 +145,17 @@ def _merge(source: Path, target: Path, without: str | None = None) -> None:
 
 
 def _link(place: Path, target: Path) -> None:
-    """Make ``place`` a link to ``target``, if that exists; replace an older link.
-
-    Raises:
-        RecipeError: a file or a folder is in the way.
-    """
+    """Make ``place`` a link to ``target``, if that exists; replace an older link."""
     if not target.exists():
         return
     if place.is_symlink():
         place.unlink()
-    elif place.exists():
-        raise RecipeError(f"{place} is in the way of the results; move it, or choose another workspace")
     place.symlink_to(target.resolve(), target_is_directory=target.is_dir())
+
+
+def _make_way(place: Path, run_id: str) -> None:
+    """Rename what lies where a link is to be, such as results of NVIDIA FLARE itself."""
+    if place.exists() and not place.is_symlink():
+        kept = place.with_name(f"{place.name}.before-{run_id}")
+        place.rename(kept)
+        logger.warning("%s was in the way of the results, and is %s now", place, kept.name)

@@ -89,7 +89,7 @@ def script_executor(
     else:
         command = args.get("command") or args.get("script") or _launched(args, components, variables, name, where)
         made |= {"launch_external_process": True, **_split(command, name, where)}
-    return Component("flare_runtime.scripts.ScriptExecutor", made)
+    return Component("nvflare._host.site_script.SiteScript", made)
 
 
 def _launched(

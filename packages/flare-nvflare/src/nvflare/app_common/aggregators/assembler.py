@@ -19,7 +19,7 @@ class Assembler(FLComponent, ABC):
 
     def __init__(self, data_kind: str) -> None:
         super().__init__()
-        self.data_kind = data_kind
+        self.expected_data_kind = data_kind
         self.collection: dict[str, dict[str, Any]] = {}
 
     def initialize(self, fl_ctx: FLContext) -> None:
@@ -27,7 +27,7 @@ class Assembler(FLComponent, ABC):
 
     def get_expected_data_kind(self) -> str:
         """Return the kind of the contributions."""
-        return self.data_kind
+        return self.expected_data_kind
 
     @abstractmethod
     def get_model_params(self, dxo: DXO) -> dict[str, Any]:
