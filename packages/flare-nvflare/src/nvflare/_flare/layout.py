@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import RecipeError, Run
+from flare_core import Job, RecipeError, Run
 
 JOB = "simulate_job"
+_HISTOGRAMS = "flare_xgb.horizontal.Horizontal"
 _RECORD = ("summary.json", "metrics.jsonl", "events.jsonl", "log.txt")
 
 
@@ -83,6 +84,12 @@ def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -
     folder.mkdir(parents=True, exist_ok=True)
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
         _link(folder / each.name, each)
+
+
+def outputs_of(job: Job) -> Outputs:
+    """Return the results of a job that was read from a folder."""
+    has_histograms = any(each.class_path == _HISTOGRAMS for each in job.server.workflows)
+    return Outputs(at_sites=("model.json",) if has_histograms else ())
 
 
 def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "best_FL_global_model.pt") -> Outputs:

@@ -26,6 +26,7 @@ from flare_runtime.job_code import importable
 from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
 from nvflare._host.native import move_cycle, swarm_job
+from nvflare._host.recipe_jobs import recipe_job
 from nvflare._host.scripts import is_connection, is_metric_forwarder, is_script_executor, script_executor
 
 _LISTS = ("workflows", "executors", "components", "task_data_filters", "task_result_filters")
@@ -92,6 +93,10 @@ def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
     with _all_importable(server, all_clients):
         if (swarm := swarm_job(server, all_clients, _safe(ours["name"]), _count(meta))) is not None:
             return swarm
+        sites = ({} if general is None else {ALL_SITES: general}) | clients
+        if (described := recipe_job(server, sites, _safe(ours["name"]), _count(meta))) is not None:
+            described.meta |= {key: meta[key] for key in _META if meta.get(key)}
+            return described
         return Job(
             name=_safe(ours["name"]),
             min_clients=_count(meta),
