@@ -189,6 +189,15 @@ def test_sites_that_grow_trees_in_turn_are_a_mode_of_the_recipe(tmp_path, rows):
     assert (args["mode"], args["num_rounds"], args["lr_mode"], args["min_clients"]) == ("cyclic", 3, "uniform", 2)
 
 
+def test_parts_of_trees_without_their_executor_are_refused_with_the_file(tmp_path, rows):
+    job = trees_folder(tmp_path, "bagging")
+    trainer = {"path": "nvflare.app_common.np.np_trainer.NPTrainer"}
+    client = {"executors": [{"tasks": ["train"], "executor": trainer}]}
+    (job / "app" / "config" / "config_fed_client.json").write_text(json.dumps(client))
+    with pytest.raises(JobError, match=r"config_fed_server\.json: \S*XGBModelPersistor only describes"):
+        load_job_folder(job)
+
+
 # Statistics
 
 

@@ -27,7 +27,7 @@ from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
 from nvflare._host.filter_events import tasks_of, with_events
 from nvflare._host.native import move_cycle, swarm_job
-from nvflare._host.recipe_jobs import recipe_job
+from nvflare._host.recipe_jobs import check_runs_itself, recipe_job
 from nvflare._host.scripts import is_connection, is_metric_forwarder, is_script_executor, script_executor
 
 _LISTS = ("workflows", "executors", "components", "task_data_filters", "task_result_filters")
@@ -274,6 +274,7 @@ def _components(app: AppConfig) -> tuple[list[dict[str, Any]], dict[str, Compone
             args = resolved(dict(entry.get("args") or {}), app.variables)
             flares[str(entry.get("id", len(flares)))] = Component(path, args)
         else:
+            check_runs_itself(path, str(app.path))
             hosted.append({**entry, "path": path})
     return hosted, flares
 

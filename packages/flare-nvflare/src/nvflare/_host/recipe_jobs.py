@@ -53,14 +53,35 @@ def recipe_job(server: AppConfig, sites: Mapping[str, AppConfig], name: str, min
     return job
 
 
+def check_runs_itself(path: str, where: str) -> None:
+    """Check that a component, in a job of parts that run themselves, is no part of a recipe.
+
+    Args:
+        path: its class path.
+        where: the configuration file.
+    Raises:
+        JobError: it is.
+    """
+    from nvflare._flare.recipe_parts import RecipeController, RecipePart
+
+    if path.startswith("nvflare.") and _is_a(path, (RecipePart, RecipeController)):
+        raise JobError(
+            f"{where}: {path} only describes a part of a recipe, and the sites have other executors; give them the"
+            " executor that belongs to it (FedXGBTreeExecutor, FedXGBHistogramExecutor, StatisticsExecutor or"
+            " PSIExecutor), or write a persistor and an aggregator of your own"
+        )
+
+
 def _describes(path: str) -> bool:
     """Return True if a class path is that of an executor that describes what the sites do."""
-    if not path.startswith("nvflare."):
-        return False
     from nvflare._flare.recipe_parts import RecipeExecutor
 
+    return path.startswith("nvflare.") and _is_a(path, RecipeExecutor)
+
+
+def _is_a(path: str, kinds: Any) -> bool:
     cls = import_class(path)
-    return inspect.isclass(cls) and issubclass(cls, RecipeExecutor)
+    return inspect.isclass(cls) and issubclass(cls, kinds)
 
 
 def _executor_paths(app: AppConfig) -> list[str]:
