@@ -48,6 +48,9 @@ def test_events_are_fired_in_the_documented_order_at_both_ends(tmp_path):
     assert at_site == [
         "_about_to_start_run",
         "_start_run",
+        "_swap_in train",
+        "_before_pull_task train",
+        "_after_pull_task train",
         "_before_task_data_filter train",
         "_after_task_data_filter train",
         "_before_task_execution train",
@@ -65,13 +68,14 @@ def test_events_are_fired_in_the_documented_order_at_both_ends(tmp_path):
     ]
     once = [each for each in dict.fromkeys(at_server) if "filter" not in each and "submission" not in each]
     assert once == [
-        "_about_to_start_run",
         "_start_run",
-        "_start_workflow",
         "_initial_model_loaded",
+        "_start_workflow",
         "_training_started",
         "_round_started",
+        "_before_process_task_request",
         "_before_train_task",
+        "_after_process_task_request",
         "_before_contribution_accept",
         "_after_contribution_accept",
         "_before_aggregation",
@@ -81,7 +85,6 @@ def test_events_are_fired_in_the_documented_order_at_both_ends(tmp_path):
         "_before_save_model",
         "_after_save_model",
         "_round_done",
-        "_training_finished",
         "_end_workflow",
         "_about_to_end_run",
         "_check_end_run_readiness",

@@ -69,7 +69,11 @@ def test_results_are_where_the_tools_look_for_them_beside_the_record_of_the_run(
     assert np.load(folder / "server/simulate_job/models/server.npy").tolist() == [3.0, 4.0]
     assert np.load(folder / "server/simulate_job/models/best_server.npy").tolist() == [2.0, 3.0]
     assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
-    assert (folder / "site-2" / "simulate_job").is_dir()
+    results = folder / "server/simulate_job/cross_site_val/cross_val_results.json"
+    assert json.loads(results.read_text()) == {}  # nothing was evaluated
+    for party in ("server", "site-2"):
+        meta = json.loads((folder / party / "simulate_job" / "meta.json").read_text())
+        assert meta == {"name": "job", "job_clients": [{"name": "site-1"}, {"name": "site-2"}]}
 
 
 def test_a_second_run_takes_the_place_of_the_first(tmp_path, script):

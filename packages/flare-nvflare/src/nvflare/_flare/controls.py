@@ -11,6 +11,7 @@ import numpy as np
 
 from flare_core import FLModel
 from flare_core.client.session import Session
+from flare_core.errors import ClientApiError
 
 GLOBAL, DIFFERENCE = "scaffold_c_global", "scaffold_c_diff"
 
@@ -21,6 +22,7 @@ _names: WeakKeyDictionary[Session, frozenset[str]] = WeakKeyDictionary()
 def received(session: Session, model: FLModel) -> None:
     """Move the server's controls to ``meta``, with zeros for what has none, such as counters."""
     if model.optimizer_params is None:
+        _names.pop(session, None)
         return
     controls = model.optimizer_params
     _names[session] = frozenset(controls)
@@ -32,11 +34,23 @@ def received(session: Session, model: FLModel) -> None:
 
 
 def sent(session: Session, model: FLModel) -> FLModel:
-    """Return a model with the change of the site's controls in ``optimizer_params``."""
+    """Return a model with the change of the site's controls in ``optimizer_params``.
+
+    Raises:
+        ClientApiError: the server waits for a change, and there is none.
+    """
     changes = model.meta.get(DIFFERENCE)
     names = _names.get(session)
-    if names is None or not isinstance(changes, Mapping):
+    if names is None or (model.params is None and changes is None):
         return model
+    if not isinstance(changes, Mapping):
+        if model.optimizer_params is not None:
+            return model
+        raise ClientApiError(
+            f"the trained model has no meta[{DIFFERENCE!r}], which a ScaffoldRecipe needs: correct the steps with"
+            " PTScaffoldHelper or TFScaffoldHelper and send get_delta_controls() there, or use FedAvgRecipe. A patched"
+            " Lightning trainer does not correct its steps; write the loop with the Client API"
+        )
     meta = {name: value for name, value in model.meta.items() if name not in (GLOBAL, DIFFERENCE)}
     kept = {name: value for name, value in changes.items() if name in names}
     return replace(model, optimizer_params=kept, meta=meta)

@@ -4,7 +4,9 @@
 <folder>/server/simulate_job/app_server/FL_global_model.pt, best_…             PyTorch: {"model": state dict, …}
 <folder>/server/simulate_job/app_server/model_param.joblib                     scikit-learn
 <folder>/server/simulate_job/models/server.npy                                 a model that is one array
-<folder>/server/simulate_job/cross_site_val/cross_val_results.json             {site of the data: {model: metrics}}
+<folder>/server/simulate_job/cross_site_val/cross_val_results.json             {site of the data: {model: metrics}}; {}
+                                                                               without an evaluation
+<folder>/<party>/simulate_job/meta.json                                        the job's name and its sites
 <folder>/server/simulate_job/tb_events/                                        TensorBoard
 <folder>/<site>/simulate_job/                                                  what the site's script has written
 
@@ -23,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import Run
+from flare_core import Job, Run
 
 logger = logging.getLogger(__name__)
 
 JOB = "simulate_job"
+_HISTOGRAMS = "flare_xgb.horizontal.Horizontal"
 _RECORD = ("summary.json", "metrics.jsonl", "events.jsonl", "log.txt")
 
 
@@ -60,12 +63,14 @@ def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -
         if outputs.write is not None and (run_folder / "server" / f"{name}_model.safetensors").is_file():
             outputs.write(run, name, app, job)
     _cross_site(run_folder / "server" / "cross_site_evaluation.json", job, outputs)
+    meta = _meta(run_folder / "summary.json")
     _link(job / "tb_events", run_folder / "server" / "tensorboard")
     _merge(run_folder / "server" / JOB, job)  # written by components of NVIDIA FLARE's
     for each in (run_folder / "server").iterdir():
         for place in (job, app) if each.name != JOB else ():
             if not (place / each.name).exists():
                 _link(place / each.name, each)
+    _write_meta(job, meta)
     _link(target / "server" / "log.txt", run_folder / "log.txt")
     for site in (run_folder / "sites").iterdir():
         own = target / site.name / JOB
@@ -77,6 +82,7 @@ def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -
         for name in outputs.at_sites:
             _link(own / name, run_folder / "server" / name)
         _link(own / site.name, site)  # where some of its parts write their files
+        _write_meta(own, meta)
         _link(target / site.name / "log.txt", site / "log.txt")
     if folder is None:
         return
@@ -84,6 +90,12 @@ def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
         _make_way(folder / each.name, run_folder.name)
         _link(folder / each.name, each)
+
+
+def outputs_of(job: Job) -> Outputs:
+    """Return the results of a job that was read from a folder."""
+    has_histograms = any(each.class_path == _HISTOGRAMS for each in job.server.workflows)
+    return Outputs(at_sites=("model.json",) if has_histograms else ())
 
 
 def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "best_FL_global_model.pt") -> Outputs:
@@ -122,9 +134,10 @@ def joblib_outputs() -> Outputs:
 
 
 def _cross_site(source: Path, job: Path, outputs: Outputs) -> None:
-    if not source.is_file():
+    if not source.is_file() and outputs.write is None:
         return
-    results: dict[str, dict[str, Any]] = json.loads(source.read_text(encoding="utf-8"))
+    text = source.read_text(encoding="utf-8") if source.is_file() else "{}"
+    results: dict[str, dict[str, Any]] = json.loads(text)
     names = {"global": outputs.server_model, "best": outputs.best_model}
     renamed = {
         site: {names.get(model, model): metrics for model, metrics in by_model.items()}
@@ -132,6 +145,18 @@ def _cross_site(source: Path, job: Path, outputs: Outputs) -> None:
     }
     (job / "cross_site_val").mkdir()
     (job / "cross_site_val" / "cross_val_results.json").write_text(json.dumps(renamed) + "\n", encoding="utf-8")
+
+
+def _meta(summary: Path) -> str:
+    """Return the text of meta.json: the name of the job, and its sites."""
+    found = json.loads(summary.read_text(encoding="utf-8"))
+    sites = [{"name": site} for site in found.get("sites") or ()]
+    return json.dumps({"name": found["job"], "job_clients": sites}, indent=4) + "\n"
+
+
+def _write_meta(job: Path, text: str) -> None:
+    if not (job / "meta.json").exists():
+        (job / "meta.json").write_text(text, encoding="utf-8")
 
 
 def _merge(source: Path, target: Path, without: str | None = None) -> None:

@@ -67,6 +67,7 @@ class Engine:
         components: the descriptions of the components.
         variables: values for ``{name}`` in their arguments.
         meta: the job's ``meta.json``.
+        filtered: the tasks that there are filters for, which fire events of their own, by chain.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Engine:
         components: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any],
         meta: Mapping[str, Any],
+        filtered: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.context = context
+        self._filtered = dict(filtered or {})
         self.party = context.party
         self.job_id = job_id_of(context.job_id)
         self.endpoint = context.endpoint
@@ -185,6 +188,11 @@ class Engine:
             fl_ctx.set_prop(FLContextKey.EVENT_SCOPE, EventScope.LOCAL, private=True, sticky=False)
             if isinstance(data, Shareable):
                 self._send_event(event_type, data, fl_ctx)
+
+    def has_filters(self, chain: str, task: str) -> bool:
+        """Return True if a chain, such as ``task_data_filters``, has filters for a task."""
+        names = self._filtered.get(chain, ())
+        return "*" in names or task in names
 
     def end(self) -> None:
         """Fire the last events of the run, once."""

@@ -47,15 +47,16 @@ def filtered(
     chain = FilterChainType.TASK_DATA_CHAIN if is_task else FilterChainType.TASK_RESULT_CHAIN
     owner.set_prop(FilterContextKey.CHAIN_TYPE, chain)
     owner.set_prop(FilterContextKey.SOURCE, FilterSource.JOB)
-    given = _as_shareable(data)
+    given = as_shareable(data)
     found: Any = process(given, fl_ctx)
     if not isinstance(found, Shareable):
         raise TypeError(f"{type(owner).__name__}.process() returned a {type(found).__name__}, not a Shareable")
     return _as_before(found, data, is_task=is_task)
 
 
-def _as_shareable(data: Any) -> Shareable:
-    if isinstance(data, Shareable):
+def as_shareable(data: Any) -> Any:
+    """Return a model as a shareable, without a change of the model; other data are returned unchanged."""
+    if not isinstance(data, FLModel):
         return data
     copied = FLModel(
         params_type=data.params_type,

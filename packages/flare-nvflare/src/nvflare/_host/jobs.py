@@ -25,7 +25,9 @@ from flare_core.job_folder import files_below, load_job
 from flare_runtime.job_code import importable
 from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
+from nvflare._host.filter_events import tasks_of, with_events
 from nvflare._host.native import move_cycle, swarm_job
+from nvflare._host.recipe_jobs import check_runs_itself, recipe_job
 from nvflare._host.scripts import is_connection, is_metric_forwarder, is_script_executor, script_executor
 
 _LISTS = ("workflows", "executors", "components", "task_data_filters", "task_result_filters")
@@ -93,6 +95,10 @@ def load_job_folder(folder: str | Path, *, name: str | None = None, more_meta: M
     with _all_importable(server, all_clients):
         if (swarm := swarm_job(server, all_clients, _safe(ours["name"]), _count(meta))) is not None:
             return swarm
+        sites = ({} if general is None else {ALL_SITES: general}) | clients
+        if (described := recipe_job(server, sites, _safe(ours["name"]), _count(meta))) is not None:
+            described.meta |= {key: meta[key] for key in _META if meta.get(key)}
+            return described
         return Job(
             name=_safe(ours["name"]),
             min_clients=_count(meta),
@@ -199,7 +205,12 @@ def _server_app(app: AppConfig, clients: list[AppConfig], meta: dict[str, Any]) 
         entry["path"] = _checked(entry, app)
     variables = {**app.variables, "server_form": _server_form(clients)}
     host = _host(
-        "nvflare._host.server.ServerHost", components=hosted, workflows=workflows, variables=variables, meta=meta
+        "nvflare._host.server.ServerHost",
+        components=hosted,
+        workflows=workflows,
+        variables=variables,
+        meta=meta,
+        filtered=_filtered(app),
     )
     return ServerApp(
         workflows=[
@@ -210,8 +221,8 @@ def _server_app(app: AppConfig, clients: list[AppConfig], meta: dict[str, Any]) 
             for index in range(len(workflows))
         ],
         components={"nvflare": host, **flares},
-        task_data_filters=_filters(app, "task_data_filters"),
-        task_result_filters=_filters(app, "task_result_filters"),
+        task_data_filters=with_events(_filters(app, "task_data_filters")),
+        task_result_filters=with_events(_filters(app, "task_result_filters")),
         config=app.variables,
     )
 
@@ -237,14 +248,19 @@ def _client_app(app: AppConfig, server: AppConfig, meta: dict[str, Any]) -> Clie
     components = dict(flares)
     if hosted or peers:
         host = _host(
-            "nvflare._host.site.SiteHost", components=hosted, executors=peers, variables=app.variables, meta=meta
+            "nvflare._host.site.SiteHost",
+            components=hosted,
+            executors=peers,
+            variables=app.variables,
+            meta=meta,
+            filtered=_filtered(app),
         )
         components = {"nvflare": host, **flares}
     return ClientApp(
         executors=executors,
         components=components,
-        task_data_filters=_filters(app, "task_data_filters"),
-        task_result_filters=_filters(app, "task_result_filters"),
+        task_data_filters=with_events(_filters(app, "task_data_filters")),
+        task_result_filters=with_events(_filters(app, "task_result_filters")),
         config=app.variables,
         code=code,
     )
@@ -262,6 +278,7 @@ def _components(app: AppConfig) -> tuple[list[dict[str, Any]], dict[str, Compone
             args = resolved(dict(entry.get("args") or {}), app.variables)
             flares[str(entry.get("id", len(flares)))] = Component(path, args)
         else:
+            check_runs_itself(path, str(app.path))
             hosted.append({**entry, "path": path})
     return hosted, flares
 
@@ -298,6 +315,11 @@ def _filters(app: AppConfig, key: str) -> list[FilterEntry]:
         tasks = entry.get("tasks") or ["*"]
         found.append(FilterEntry(tuple(tasks), tuple(filters)))
     return found
+
+
+def _filtered(app: AppConfig) -> dict[str, list[str]]:
+    """Return the tasks that an app has filters for, by chain."""
+    return {key: tasks_of(_filters(app, key)) for key in ("task_data_filters", "task_result_filters")}
 
 
 def _key_metric(components: list[dict[str, Any]]) -> str | None:

@@ -58,7 +58,7 @@ class ServerHost(Service, Observer):
 
     Args:
         settings: a JSON text with the descriptions of ``components`` and ``workflows``, ``variables`` for ``{name}`` in
-            their arguments, and the job's ``meta``.
+            their arguments, the job's ``meta``, and the tasks that have filters, as ``filtered``.
     """
 
     def __init__(self, settings: str = "{}") -> None:
@@ -68,13 +68,14 @@ class ServerHost(Service, Observer):
         self.workflows: list[dict[str, Any]] = content.get("workflows", [])
         self.variables: dict[str, Any] = content.get("variables", {})
         self.meta: dict[str, Any] = content.get("meta", {})
+        self.filtered: dict[str, list[str]] = content.get("filtered", {})
         self._engine: ServerEngine | None = None
 
     def attach(self, run: ObservedRun) -> None:
         run.events.subscribe(MetricLogged, self._on_metric)
 
     def start(self, context: JobContext) -> None:
-        engine = ServerEngine(context, self.components, self.variables, self.meta)
+        engine = ServerEngine(context, self.components, self.variables, self.meta, self.filtered)
         self._engine = engine
         self.controllers: list[tuple[str, Controller]] = []
         for index, entry in enumerate(self.workflows):
@@ -138,12 +139,11 @@ class HostedWorkflow(Workflow):
 
     def _control(self, engine: Engine, name: str, controller: Controller) -> None:
         if self.index == 0:
-            engine.fire(EventType.ABOUT_TO_START_RUN)
             engine.fire(EventType.START_RUN)
         context = engine.new_context()
         context.set_prop(FLContextKey.WORKFLOW, name, sticky=True)
-        engine.fire_event(EventType.START_WORKFLOW, context)
         controller.initialize(context)
+        engine.fire_event(EventType.START_WORKFLOW, context)
         if not engine.abort_signal.triggered:
             controller.control_flow(engine.abort_signal, context)
         controller.stop_controller(context)

@@ -8,7 +8,7 @@ from pathlib import Path
 from flare_core import RecipeError, Run
 from flare_core.job import SERVER, Job
 from flare_runtime import SimEnv
-from nvflare._flare.layout import Outputs, lay_out
+from nvflare._flare.layout import lay_out, outputs_of
 from nvflare._host.jobs import load_any_job
 
 
@@ -47,7 +47,7 @@ def simulate(
         workspace_root=Path(workspace).expanduser().absolute(),
     )
     run = env.deploy(job)
-    lay_out(run, run.get_result(), Path(workspace).expanduser().absolute(), Outputs())
+    lay_out(run, run.get_result(), Path(workspace).expanduser().absolute(), outputs_of(job))
     return run
 
 

@@ -12,10 +12,12 @@ from flare_core.executor import Executor as FlareExecutor
 from flare_core.executor import SiteContext
 from flare_core.service import JobContext
 from nvflare._host.engine import SERVER, Engine, engine_of, peer_context, peer_props
+from nvflare._host.filter_events import PULL, SEND
 from nvflare._host.wire import incoming, outgoing
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
 
@@ -24,7 +26,7 @@ class SiteHost(Service):
 
     Args:
         settings: a JSON text with the descriptions of ``components`` and ``executors``, ``variables`` for ``{name}`` in
-            their arguments, and the job's ``meta``.
+            their arguments, the job's ``meta``, and the tasks that have filters, as ``filtered``.
     """
 
     def __init__(self, settings: str = "{}") -> None:
@@ -34,10 +36,11 @@ class SiteHost(Service):
         self.executors: list[dict[str, Any]] = content.get("executors", [])
         self.variables: dict[str, Any] = content.get("variables", {})
         self.meta: dict[str, Any] = content.get("meta", {})
+        self.filtered: dict[str, list[str]] = content.get("filtered", {})
         self._engine: Engine | None = None
 
     def start(self, context: JobContext) -> None:
-        engine = Engine(context, self.components, self.variables, self.meta)
+        engine = Engine(context, self.components, self.variables, self.meta, self.filtered)
         self._engine = engine
         made: list[Executor] = []
         for entry in self.executors:
@@ -91,12 +94,9 @@ class HostedExecutor(FlareExecutor):
             (FLContextKey.TASK_DATA, given),
         ):
             fl_ctx.set_prop(key, value, private=True, sticky=False)
-        for event in (
-            EventType.BEFORE_TASK_DATA_FILTER,
-            EventType.AFTER_TASK_DATA_FILTER,
-            EventType.BEFORE_TASK_EXECUTION,
-        ):
-            engine.fire_event(event, fl_ctx)
+        if not engine.has_filters("task_data_filters", task.name):
+            _fire(engine, fl_ctx, *PULL, EventType.BEFORE_TASK_DATA_FILTER, EventType.AFTER_TASK_DATA_FILTER)
+        engine.fire_event(EventType.BEFORE_TASK_EXECUTION, fl_ctx)
         engine.busy += 1
         try:
             reply = engine.executors[self.index].execute(task.name, given, fl_ctx, engine.abort_signal)
@@ -106,18 +106,13 @@ class HostedExecutor(FlareExecutor):
             kind = type(engine.executors[self.index]).__name__
             raise TypeError(f"{kind}.execute() returned a {type(reply).__name__} for '{task.name}', not a Shareable")
         fl_ctx.set_prop(FLContextKey.TASK_RESULT, reply, private=True, sticky=False)
-        for event in (
-            EventType.AFTER_TASK_EXECUTION,
-            EventType.BEFORE_TASK_RESULT_FILTER,
-            EventType.AFTER_TASK_RESULT_FILTER,
-            EventType.BEFORE_SEND_TASK_RESULT,
-        ):
-            engine.fire_event(event, fl_ctx)
+        engine.fire_event(EventType.AFTER_TASK_EXECUTION, fl_ctx)
+        if not engine.has_filters("task_result_filters", task.name):
+            _fire(engine, fl_ctx, EventType.BEFORE_TASK_RESULT_FILTER, EventType.AFTER_TASK_RESULT_FILTER, *SEND)
         if (jar := given.get_cookie_jar()) is not None:
             reply.set_cookie_jar(jar)
         if reply.get_header(ReservedHeaderKey.RC) is None:
             reply.set_return_code(ReturnCode.OK)
-        engine.fire_event(EventType.AFTER_SEND_TASK_RESULT, fl_ctx)
         return outgoing(reply)
 
     def _begin(self, context: SiteContext) -> None:
@@ -129,3 +124,8 @@ class HostedExecutor(FlareExecutor):
         sites = getattr(getattr(context, "plan", None), "sites", ())
         if len(sites) == 1:
             os.chdir(context.folder)
+
+
+def _fire(engine: Engine, fl_ctx: FLContext, *events: str) -> None:
+    for event in events:
+        engine.fire_event(event, fl_ctx)

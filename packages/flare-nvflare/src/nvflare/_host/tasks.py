@@ -329,14 +329,20 @@ class Communicator:
             standing.client_tasks[site] = client_task
             task.client_tasks.append(client_task)
             task.last_client_task_map[site] = client_task
+            self._engine.fire_event(EventType.BEFORE_PROCESS_TASK_REQUEST, context)
             if task.before_task_sent_cb is not None:
                 task.before_task_sent_cb(client_task, context)
-            for event in (EventType.BEFORE_TASK_DATA_FILTER, EventType.AFTER_TASK_DATA_FILTER):
-                self._engine.fire_event(event, context)
             given = task.data
             if shared is None or before is not given or task.before_task_sent_cb is not None:
                 shared = self._outgoing(given, task)
             before, data[site] = given, shared
+            client_task.task_sent_time, client_task.task_send_count = time.time(), client_task.task_send_count + 1
+            if task.after_task_sent_cb is not None:
+                task.after_task_sent_cb(client_task, context)
+            self._engine.fire_event(EventType.AFTER_PROCESS_TASK_REQUEST, context)
+            if not self._engine.has_filters("task_data_filters", task.name):
+                for event in (EventType.BEFORE_TASK_DATA_FILTER, EventType.AFTER_TASK_DATA_FILTER):
+                    self._engine.fire_event(event, context)
         same = len({id(each) for each in data.values()}) == 1
         quorum = min(standing.wanted, len(sites)) if not standing.in_turn else len(sites)
         deadline = standing.limit_s or None
@@ -345,11 +351,6 @@ class Communicator:
             standing.open = self._fed.ask(task.name, shared, to=to, quorum=quorum, deadline_s=deadline)
         else:
             standing.open = self._fed.scatter(task.name, data, quorum=quorum, deadline_s=deadline)
-        for site in sites:
-            client_task = standing.client_tasks[site]
-            client_task.task_sent_time, client_task.task_send_count = time.time(), client_task.task_send_count + 1
-            if task.after_task_sent_cb is not None:
-                task.after_task_sent_cb(client_task, self._context(site, task))
 
     def _outgoing(self, given: Shareable, task: Task) -> Any:
         copied = make_copy(given)
@@ -379,12 +380,10 @@ class Communicator:
         context = self._context(reply.site, task)
         context.set_prop(FLContextKey.TASK_RESULT, result, private=True, sticky=False)
         context.get_peer_context().put(FLContextKey.SHAREABLE, result, private=True, sticky=False)
-        for event in (
-            EventType.BEFORE_TASK_RESULT_FILTER,
-            EventType.AFTER_TASK_RESULT_FILTER,
-            EventType.BEFORE_PROCESS_SUBMISSION,
-        ):
-            self._engine.fire_event(event, context)
+        if not self._engine.has_filters("task_result_filters", task.name):
+            for event in (EventType.BEFORE_TASK_RESULT_FILTER, EventType.AFTER_TASK_RESULT_FILTER):
+                self._engine.fire_event(event, context)
+        self._engine.fire_event(EventType.BEFORE_PROCESS_SUBMISSION, context)
         if task.result_received_cb is not None:
             task.result_received_cb(client_task, context)
         self._engine.fire_event(EventType.AFTER_PROCESS_SUBMISSION, context)

@@ -355,15 +355,15 @@ class FedJob:
 
     def _recipe(self) -> tuple[Recipe | None, dict[str, Parts]]:
         """Return the recipe of Flare's that the job is, if any, and the parts that it does not stand for."""
-        if self.native is None and SERVER in self._deploy_map and "nvflare._flare.trees" in sys.modules:
-            from nvflare._flare.trees import grows_trees, other_parts, tree_recipe
+        if self.native is None and SERVER in self._deploy_map and "nvflare._flare.recipe_parts" in sys.modules:
+            from nvflare._flare.recipe_parts import as_recipe, other_parts
 
-            if grows_trees(self._deploy_map):
-                recipe, self.outputs = tree_recipe(self.name, self.min_clients, self._deploy_map)
+            if (found := as_recipe(self.name, self.min_clients, self._deploy_map)) is not None:
+                self.outputs = found[1]
                 for target, parts in self._deploy_map.items():
-                    for loader in parts.components.values() if target != SERVER else ():
-                        self.add_code_of(loader, target)
-                return recipe, other_parts(self._deploy_map)
+                    for each in list(parts.components.values()) if target != SERVER else ():
+                        self.add_code_of(each, target)
+                return found[0], other_parts(self._deploy_map)
         return self.native, self._deploy_map
 
     def _parts(self, target: str) -> Parts:

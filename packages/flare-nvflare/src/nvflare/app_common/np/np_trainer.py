@@ -15,6 +15,9 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.np.constants import NPConstants
+from nvflare.app_common.np.utils import read_stored
+
+_REMEDY = "it has not trained in this run; put a workflow that trains before CrossSiteModelEval"
 
 
 class NPTrainer(Executor):
@@ -54,9 +57,11 @@ class NPTrainer(Executor):
 
         Raises:
             ValueError: the task holds no such weights.
+            ModelError: the site has not trained yet, so it has no model of its own.
         """
         if task_name == self.submit_model_task_name:
-            return DXO(DataKind.WEIGHTS, {NPConstants.NUMPY_KEY: np.load(self._path(fl_ctx))}).to_shareable()
+            own = read_stored(self._path(fl_ctx), fl_ctx.get_identity_name(), _REMEDY)
+            return DXO(DataKind.WEIGHTS, {NPConstants.NUMPY_KEY: own}).to_shareable()
         if task_name != self.train_task_name:
             return make_reply(ReturnCode.TASK_UNKNOWN)
         dxo = from_shareable(shareable)

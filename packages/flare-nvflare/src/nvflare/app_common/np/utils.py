@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flare_core import ModelError
 from nvflare.apis.fl_context import FLContext
 
 
@@ -30,3 +31,21 @@ def load_numpy_model(
     if Path(model_file_path).is_file():
         return np.load(model_file_path)
     return get_fallback_data()
+
+
+def read_stored(path: Path, party: str, remedy: str) -> Any:
+    """Return the array in a file that an earlier part of the run should have written.
+
+    Args:
+        path: the file.
+        party: the server or the site that reads it.
+        remedy: a sentence without a full stop, for the message.
+    Raises:
+        ModelError: there is no such file, or it holds no array.
+    """
+    if not path.is_file():
+        raise ModelError(f"{party} has no model in {path}: {remedy}")
+    try:
+        return np.load(path)
+    except ValueError as error:
+        raise ModelError(f"{party} cannot read {path}: {error}; write it with numpy.save()") from error

@@ -27,7 +27,7 @@ class ObjectRetriever(FLComponent, ABC):
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Offer what this party has."""
-        if event_type == EventType.ABOUT_TO_START_RUN:
+        if event_type == EventType.START_RUN:
             fl_ctx.get_engine().endpoint.handle_stream(f"nvflare.retrieve.{self.topic}", self._provide)
 
     def retrieve(self, from_site: str, fl_ctx: FLContext, timeout: float, **obj_attrs: Any) -> tuple[str, Any]:

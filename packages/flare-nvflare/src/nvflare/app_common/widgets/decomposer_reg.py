@@ -22,6 +22,6 @@ class DecomposerRegister(Widget):
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Register them."""
-        if event_type == EventType.ABOUT_TO_START_RUN:
+        if event_type in (EventType.ABOUT_TO_START_RUN, EventType.START_RUN):
             for each in self.classes:
                 fobs.register(load_class(each))

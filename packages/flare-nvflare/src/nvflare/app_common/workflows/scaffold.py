@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import FLModel
+from flare_core import FLModel, ModelError
 from nvflare.apis.fl_constant import FLMetaKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.aggregators.weighted_aggregation_helper import WeightedAggregationHelper
@@ -49,14 +49,17 @@ def scaffold_aggregate_fn(results: list[FLModel]) -> FLModel:
     """Return the means of the models and of the changes of the control variates.
 
     Raises:
-        ValueError: a site did not send its control variates.
+        ModelError: a site did not send its control variates.
     """
     models, controls = WeightedAggregationHelper(), WeightedAggregationHelper()
     for each in results:
         site = each.meta.get("client_name", AppConstants.CLIENT_UNKNOWN)
         changes = each.meta.get(AlgorithmConstants.SCAFFOLD_CTRL_DIFF)
         if changes is None:
-            raise ValueError(f"{site} sent no meta[{AlgorithmConstants.SCAFFOLD_CTRL_DIFF!r}], which SCAFFOLD needs")
+            raise ModelError(
+                f"{site} sent no meta[{AlgorithmConstants.SCAFFOLD_CTRL_DIFF!r}], which SCAFFOLD needs; let its script"
+                " use PTScaffoldHelper or TFScaffoldHelper, and send get_delta_controls() there"
+            )
         weight = float(each.meta.get(FLMetaKey.NUM_STEPS_CURRENT_ROUND, 1.0))
         models.add(each.params or {}, weight, site, each.current_round)
         controls.add(changes, weight, site, each.current_round)

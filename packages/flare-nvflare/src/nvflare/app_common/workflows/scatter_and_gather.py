@@ -136,7 +136,6 @@ class ScatterAndGather(Controller):
                 return
             self._run_round(abort_signal, fl_ctx)
         self._phase = AppConstants.PHASE_FINISHED
-        self.fire_event(AppEventType.TRAINING_FINISHED, fl_ctx)
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Finish."""

@@ -44,8 +44,8 @@ class PTScaffoldHelper:
             controls.load_state_dict(zeros)
 
     def load_global_controls(self, weights: Mapping[str, Any]) -> None:
-        """Take the server's controls, which a script finds in the meta of the received model."""
-        self._of("global").load_state_dict(dict(weights))
+        """Take the server's controls, tensors or arrays, which a script finds in the meta of the received model."""
+        self._of("global").load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
 
     def get_params(self) -> tuple[State, State]:
         """Begin a round, and return the server's and the site's controls."""

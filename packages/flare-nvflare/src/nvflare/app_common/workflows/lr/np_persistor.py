@@ -27,5 +27,6 @@ class LRModelPersistor(NPModelPersistor):
         super().__init__(model_dir, model_name, None, source_ckpt_file_full_name)
         self.n_features = n_features
 
-    def _first(self) -> object:
+    def first(self) -> object:
+        """Return the weights to begin with, if no file has some."""
         return np.zeros((self.n_features + 1, 1))

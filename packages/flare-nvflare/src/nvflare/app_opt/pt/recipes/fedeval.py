@@ -6,10 +6,37 @@ from collections.abc import Mapping
 from typing import Any
 
 import flare_recipes_pt
+from flare_core import FlareError
 from nvflare._flare.native import native_job
 from nvflare._flare.torch_models import checkpoint, outputs
+from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.client.config import ExchangeFormat
 from nvflare.recipe.spec import Recipe
+
+
+class EvalController(ModelController):
+    """Has all sites evaluate the stored model; their metrics are in the run's record.
+
+    Args:
+        persistor_id: the component that reads the model.
+        timeout: seconds to wait for the sites; 0 waits without a limit.
+    """
+
+    def __init__(self, persistor_id: str, timeout: int) -> None:
+        super().__init__(persistor_id=persistor_id)
+        self.timeout = timeout
+
+    def run(self) -> None:
+        """Send the model, and log what the sites have found.
+
+        Raises:
+            FlareError: no site has answered in time.
+        """
+        results = self.send_model_and_wait(task_name="validate", data=self.load_model(), timeout=self.timeout)
+        if not results:
+            raise FlareError(f"no site has evaluated the model within {self.timeout} s; raise validation_timeout")
+        for each in results:
+            self.info(f"{each.meta.get('client_name')}: {each.metrics}")
 
 
 class FedEvalRecipe(Recipe):

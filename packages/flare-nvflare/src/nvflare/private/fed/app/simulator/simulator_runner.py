@@ -6,8 +6,8 @@ from pathlib import Path
 
 from flare_core import FlareError
 from flare_runtime import SimEnv
-from nvflare._flare.layout import Outputs, lay_out
-from nvflare._host.jobs import load_job_folder
+from nvflare._flare.layout import lay_out, outputs_of
+from nvflare._host.jobs import load_any_job
 
 
 class SimulatorRunner:
@@ -52,7 +52,7 @@ class SimulatorRunner:
         Raises:
             FlareError: there are more sites than ``max_clients``.
         """
-        job = load_job_folder(self.job_folder)
+        job = load_any_job(self.job_folder)
         count = len(self.clients or ()) or self.n_clients or len(job.sites) or job.min_clients
         if count > self.max_clients:
             raise FlareError(f"{count} sites are more than max_clients={self.max_clients}; raise it")
@@ -65,5 +65,5 @@ class SimulatorRunner:
             workspace_root=self.workspace,
         )
         run = env.deploy(job)
-        lay_out(run, run.get_result(raise_on_failure=False), Path(self.workspace), Outputs())
+        lay_out(run, run.get_result(raise_on_failure=False), Path(self.workspace), outputs_of(job))
         return 0 if run.get_status().value == "finished" else 1
