@@ -36,8 +36,8 @@ DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
 TIMEOUT_S = 300
 ADVANCED = ROOT / "examples" / "advanced"
-# These have environments of their own: nox -s flower, nox -s executorch.
-APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch"}
+# These have environments of their own: nox -s flower, nox -s executorch, nox -s monai.
+APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch", ADVANCED / "monai"}
 
 
 def main(arguments: list[str]) -> int:
