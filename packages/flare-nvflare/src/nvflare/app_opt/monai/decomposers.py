@@ -1,5 +1,5 @@
-"""The serialization of MONAI's tensors, which travel as those of PyTorch do."""
+"""The serialization of MONAI's types, which models do not need: their parameters are PyTorch's own tensors."""
 
 
-def register() -> None:
-    """Do nothing: a ``MetaTensor`` is sent as the tensor that it is."""
+def register_monai_types() -> None:
+    """Do nothing: a network of MONAI is sent as any other of PyTorch."""
