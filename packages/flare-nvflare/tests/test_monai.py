@@ -25,7 +25,7 @@ torch.manual_seed(0)
 recipe = FedAvgRecipe(
     name="monai",
     min_clients=len(folders),
-    num_rounds=3,
+    num_rounds=2,
     model=Net(),
     train_script="client.py",
     key_metric="dice",
@@ -37,6 +37,7 @@ print(run.get_status())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # on a busy machine the imports alone take a minute
 @pytest.mark.skipif(importlib.util.find_spec("monai") is None, reason="MONAI is not installed")
 def test_a_script_with_monais_engines_trains_in_the_names_of_nvidia_flare(tmp_path):
     script = (EXAMPLE / "client.py").read_text()
@@ -47,9 +48,9 @@ def test_a_script_with_monais_engines_trains_in_the_names_of_nvidia_flare(tmp_pa
     (tmp_path / "job.py").write_text(JOB)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "job.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "FINISHED:COMPLETED"
     summary = json.loads((tmp_path / "runs" / "monai" / "summary.json").read_text())
-    assert summary["best"]["round"] == 2
-    assert summary["best"]["value"] > 0.8  # after two rounds; of the first network, 0.25
+    assert summary["best"]["round"] == 1
+    assert summary["best"]["value"] > 0.8  # after one round; of the first network, 0.25
