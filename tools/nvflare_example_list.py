@@ -37,11 +37,11 @@ def _cifar10(algorithm: str, framework: str = "pt") -> Example:
     """Return one of the suite, whose modules are in a folder beside those of the examples."""
     top = "advanced/cifar10/tf" if framework == "tf" else "advanced/cifar10/pt"
     folder = f"{top}/cifar10_{algorithm}" if framework == "tf" else f"{top}/cifar10-sim/cifar10_{algorithm}"
-    epochs = ("--epochs", "2") if framework == "tf" else ("--aggregation_epochs", "2", "--batch_size", "8")
+    epochs = ("--epochs", "1") if framework == "tf" else ("--aggregation_epochs", "2", "--batch_size", "8")
     return Example(
         folder,
         f"cifar10*_{algorithm}*" if algorithm != "custom_aggr" else "cifar10_custom_*",
-        ("--n_clients", "2", "--num_rounds", "2", *epochs),
+        ("--n_clients", "2", "--num_rounds", "3", *epochs),
         prepare=data.pictures,
         top=top,
         beside=("src",),
@@ -138,7 +138,7 @@ EXAMPLES = {
         "-w", "/tmp/nvflare/hierarchical_stats", "-n", "7", "-t", "7",
         "-c", ",".join(f"university-{n}" for n in range(1, 8)),
         prepare=data.universities, metric="mean percentage", stored="**/statistics/hierarchical_stats.json",
-        read=data.number_at("Global", "Percentage", "mean"),
+        read=data.number_at("Global", "mean", "default_set", "Percentage"),
     ),
     "tensorboard": _advanced(
         "experiment-tracking/tensorboard", job="fedavg_tensorboard", prepare=data.pictures, workspace=_WORKDIR,
