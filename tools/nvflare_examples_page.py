@@ -39,6 +39,8 @@ def main() -> None:
     flare, peer = (_read(each) for each in sys.argv[1:3])
     others = {name: _read(file) for name, _, file in (each.partition("=") for each in sys.argv[3:])}
     parts = [INTRODUCTION, _counts({"2.7.2": flare, **others}), _table(flare, peer), _failures(flare, others)]
+    if waiting := [name for name in EXAMPLES if not any(name in rows for rows in (flare, *others.values()))]:
+        parts.append(f"Not run for this page: {', '.join(waiting)}.\n")
     notes = [f"- {name}: {NOTES[name]}" for name in flare if name in NOTES]
     if notes:
         parts.append("## Where the two differ\n\n" + "\n".join(notes) + "\n")
