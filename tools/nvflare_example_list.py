@@ -190,8 +190,8 @@ EXAMPLES = {
         "job_api/pt", "swarm_script_runner_cifar10.py", prepare=data.pictures, pattern=_IMAGES, expected=PERCENT
     ),
     "job-api-tf": _advanced(
-        "job_api/tf", "tf_fl_script_runner_cifar10.py", "--epochs", "1", "--num_rounds", "2", prepare=data.pictures,
-        pattern=_IMAGES,
+        "job_api/tf", "tf_fl_script_runner_cifar10.py", "--algo", "fedavg", "--n_clients", "2", "--epochs", "1",
+        "--num_rounds", "2", "--workspace", "/tmp/nvflare/job_api_tf", prepare=data.pictures, pattern=_IMAGES,
     ),
     "job-api-kmeans": _advanced(
         "job_api/sklearn", "kmeans_script_runner_higgs.py", prepare=data.higgs_unpacked, metric="norm of the centers",
@@ -242,6 +242,8 @@ NOTES = {
     " results are empty, and the exit code is 0. Flare evaluates the models of the server alone, and says so.",
     "hello-flower": "the app is for Flower before 1.26, and Flower 1.42 refuses its name, flwr_pt. That of 2.8.1 runs.",
     "hello-numpy-cross-val": "the validator of NVIDIA FLARE adds a random number between 0 and 1 to what it measures.",
+    "hello-tf": "run on Flare with pictures under more noise than the others'; so was hello-cyclic.",
+    "hello-numpy-process": "NVIDIA FLARE takes longer than the limit on cores that are in use; so does job-api-cyclic.",
     "job-api-kmeans": "the centers of the first round come from an unseeded k-means.",
     "p2p-consensus": "the sites begin with random numbers and end with their mean.",
 }

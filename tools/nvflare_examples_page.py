@@ -28,8 +28,9 @@ pictures of ten classes in the place of CIFAR-10 and MNIST, and tables are made 
 [Migrating](migration.md) says what is different.
 
 The metric is that of the last round, as the example reports it, or the content of its results. Most examples seed
-nothing, so that the accuracy of a short training differs from run to run. Seconds are those from shell to exit,
-measured on two busy cores: compare a row, not rows.
+nothing, so that the accuracy of a short training differs from run to run. Seconds are those from shell to exit, on two
+cores that other programs used at the same time: they tell orders of magnitude. An example "hangs" if it takes longer
+than the limit, then 300 seconds.
 """
 
 Rows = dict[str, dict[str, Any]]
@@ -54,7 +55,10 @@ def _read(file: str) -> Rows:
 
 
 def _counts(releases: dict[str, Rows]) -> str:
-    lines = ["| examples of | run on Flare | with the right value | other |", "|---|---|---|---|"]
+    lines = [
+        "| examples of | run on Flare | end with the expected value, if there is one | other |",
+        "|---|---|---|---|",
+    ]
     for release, rows in releases.items():
         right = [row["outcome"] for row in rows.values()].count("runs")
         lines.append(f"| {release} | {len(rows)} | {right} | {len(rows) - right} |")
