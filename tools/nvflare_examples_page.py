@@ -56,7 +56,7 @@ def _read(file: str) -> Rows:
 
 def _counts(releases: dict[str, Rows]) -> str:
     lines = [
-        "| examples of | run on Flare | end with the expected value, if there is one | other |",
+        "| examples of | run on Flare | with the expected value, if any | other |",
         "|---|---|---|---|",
     ]
     for release, rows in releases.items():
