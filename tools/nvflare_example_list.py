@@ -244,6 +244,7 @@ NOTES = {
     "hello-numpy-cross-val": "the validator of NVIDIA FLARE adds a random number between 0 and 1 to what it measures.",
     "hello-tf": "run on Flare with pictures under more noise than the others'; so was hello-cyclic.",
     "hello-numpy-process": "NVIDIA FLARE takes longer than the limit on cores that are in use; so does job-api-cyclic.",
+    "cifar10-fedavg": "the steps are too few for this network to learn anything.",
     "job-api-kmeans": "the centers of the first round come from an unseeded k-means.",
     "p2p-consensus": "the sites begin with random numbers and end with their mean.",
 }
