@@ -35,6 +35,11 @@ def test_an_example_of_nvidia_flare_gives_its_value(name):
         ("print('accuracy: 0.1')", "wrong metric", ""),
         ("raise ValueError('no data')", "refused", "ValueError: no data"),
         ("import nowhere", "refused", "ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "raise ImportError('in another package; pip install it')",
+            "refused",
+            "ImportError: in another package; pip install it",
+        ),
         ("import time; time.sleep(600)", "hangs", ""),
     ],
 )
@@ -47,4 +52,4 @@ def test_the_outcome_of_an_example_is_what_its_program_did(tmp_path, monkeypatch
     example = runs.Example("own", "own", pattern="accuracy:", expected=(0.4, 1.0), workspace=tmp_path)
     row = runs.run("own", example, tmp_path / "checkout", sys.executable)
     assert (row.outcome, row.reason) == (outcome, reason)
-    assert (runs.missing_package(row) == "nowhere") is ("nowhere" in program)
+    assert runs.missing_package(row) == {"import nowhere": "nowhere"}.get(program, "it" if "pip" in program else "")

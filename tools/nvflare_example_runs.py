@@ -123,8 +123,10 @@ def _is_right(example: Example, value: float | None) -> bool:
 
 def missing_package(row: Row) -> str:
     """Return the package that an example needs and that is not installed, if that is why it was refused."""
-    found = re.match(r"ModuleNotFoundError: No module named '([\w.]+)'", row.reason)
-    return found[1] if found else ""
+    found = re.search(
+        r"^ModuleNotFoundError: No module named '([\w.]+)'|in another package; pip install (\S+)", row.reason
+    )
+    return (found[1] or found[2]) if found else ""
 
 
 def _environment(folders: list[Path]) -> dict[str, str]:

@@ -28,8 +28,9 @@ pictures of ten classes in the place of CIFAR-10 and MNIST, and tables are made 
 [Migrating](migration.md) says what is different.
 
 The metric is that of the last round, as the example reports it, or the content of its results. Most examples seed
-nothing, so that the accuracy of a short training differs from run to run. Seconds are those from shell to exit,
-measured on two busy cores: compare a row, not rows.
+nothing, so that the accuracy of a short training differs from run to run. Seconds are those from shell to exit, on two
+cores that other programs used at the same time: they tell orders of magnitude. An example "hangs" if it takes longer
+than the limit, then 300 seconds.
 """
 
 Rows = dict[str, dict[str, Any]]
@@ -39,6 +40,8 @@ def main() -> None:
     flare, peer = (_read(each) for each in sys.argv[1:3])
     others = {name: _read(file) for name, _, file in (each.partition("=") for each in sys.argv[3:])}
     parts = [INTRODUCTION, _counts({"2.7.2": flare, **others}), _table(flare, peer), _failures(flare, others)]
+    if waiting := [name for name in EXAMPLES if not any(name in rows for rows in (flare, *others.values()))]:
+        parts.append(f"Not run for this page: {', '.join(waiting)}.\n")
     notes = [f"- {name}: {NOTES[name]}" for name in flare if name in NOTES]
     if notes:
         parts.append("## Where the two differ\n\n" + "\n".join(notes) + "\n")
@@ -52,7 +55,10 @@ def _read(file: str) -> Rows:
 
 
 def _counts(releases: dict[str, Rows]) -> str:
-    lines = ["| examples of | run on Flare | with the right value | other |", "|---|---|---|---|"]
+    lines = [
+        "| examples of | run on Flare | with the expected value, if any | other |",
+        "|---|---|---|---|",
+    ]
     for release, rows in releases.items():
         right = [row["outcome"] for row in rows.values()].count("runs")
         lines.append(f"| {release} | {len(rows)} | {right} | {len(rows) - right} |")
