@@ -22,11 +22,6 @@ class Assembler(FLComponent, ABC):
         self.expected_data_kind = data_kind
         self.collection: dict[str, dict[str, Any]] = {}
 
-    @property
-    def expected_data_kind(self) -> str:
-        """The kind of the contributions."""
-        return self.data_kind
-
     def initialize(self, fl_ctx: FLContext) -> None:
         """Prepare for the run."""
 
