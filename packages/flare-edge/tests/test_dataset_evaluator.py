@@ -88,7 +88,7 @@ def test_versions_are_evaluated_on_a_data_set_of_torchvision(tmp_path, monkeypat
 @pytest.mark.skipif("torchvision" in sys.modules, reason="torchvision is there")
 def test_without_torchvision_a_run_fails_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(JobFailed, match=r"the server has no torchvision .*pip install torchvision"):
+    with pytest.raises(JobFailed, match=r"the server has no torchvision .*pip install 'flare-edge"):
         run(tmp_path, Line(), torchvision_dataset={"name": "Points", "path": str(tmp_path)})
 
 

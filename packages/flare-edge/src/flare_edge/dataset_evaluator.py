@@ -72,7 +72,8 @@ class DatasetEvaluator(Evaluator):
             from torchvision import datasets, transforms
         except ImportError as error:
             raise EdgeError(
-                f"torchvision_dataset is {name!r}, but the server has no torchvision ({error}); pip install torchvision"
+                f"torchvision_dataset is {name!r}, but the server has no torchvision ({error}); pip install"
+                " 'flare-edge[datasets]'"
             ) from error
         kind = getattr(datasets, name, None)
         if kind is None:
