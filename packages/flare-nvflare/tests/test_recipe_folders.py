@@ -280,6 +280,14 @@ def test_statistics_are_merged_by_the_groups_that_a_file_describes(tmp_path):
     (job / "app" / "config" / "groups.json").write_text(json.dumps(groups))
     args = load_job_folder(job).server.workflows[0].args
     assert args["hierarchy"] == {"north": ["site-1"], "south": ["site-2"]}
+    found = json.loads((results(job, tmp_path) / "server/simulate_job/statistics/ages.json").read_text())
+    assert list(found) == ["Global", "States"]
+    north, south = found["States"]
+    [clinic] = north["clinics"]
+    assert (north["Name"], south["Name"], clinic["Name"]) == ("north", "south", "site-1")
+    sums = [each["sum"]["people"]["age"] for each in (clinic["Local"], north["Global"], south["Global"])]
+    assert sums[0] == sums[1] != sums[2]
+    assert found["Global"]["sum"]["people"]["age"] == pytest.approx(sums[1] + sums[2])
 
 
 def test_a_limit_that_is_named_and_not_there_is_the_default_of_the_recipe(tmp_path):

@@ -11,6 +11,7 @@ import flare_stats
 from flare_core import JobError, Recipe, RecipeError
 from flare_core.job import ALL_SITES, SERVER
 from nvflare._flare.layout import Outputs
+from nvflare._flare.levels import LevelsFile
 from nvflare._flare.parts import Parts
 from nvflare._flare.recipe_parts import (
     RecipeController,
@@ -59,16 +60,21 @@ class AnsweringExecutor(RecipeExecutor):
             for party, parts, each in executors_of(parties, cls)
         }
         named = {site: {"stats_generator": each} for site, each in sites.items() if site != ALL_SITES}
+        output_path = _output_path(parties[SERVER], control.writer_id)
+        levels = _levels(parties[SERVER], control.hierarchy_config)
         arguments: dict[str, Any] = {
             "name": name,
             "min_clients": control.min_clients or max(min_clients, len(named)),
-            "stats_output_path": _output_path(parties[SERVER], control.writer_id),
+            "stats_output_path": output_path,
             "statistic_configs": control.statistic_configs,
             "stats_generator": sites.get(ALL_SITES),
             "per_site_config": named or None,
-            "hierarchy": _hierarchy(parties[SERVER], control.hierarchy_config),
+            "hierarchy": None if levels is None else _hierarchy(*levels),
         }
-        return flare_stats.FedStatsRecipe(**arguments, **_limits(parties)), Outputs()
+        recipe = flare_stats.FedStatsRecipe(**arguments, **_limits(parties))
+        if levels is not None:
+            recipe.add_server_component("levels_file", LevelsFile(output_path, levels[0]))
+        return recipe, Outputs()
 
 
 def _output_path(server: Parts, writer_id: str) -> str:
@@ -119,8 +125,8 @@ def _allowed(party: str, parts: Parts) -> dict[str, Any]:
     return base | found
 
 
-def _hierarchy(server: Parts, file: str | None) -> Any:
-    """Return the groups of sites that a file describes."""
+def _levels(server: Parts, file: str | None) -> tuple[Any, Path] | None:
+    """Return the hierarchy that a file describes, and the file."""
     if not file:
         return None
     from nvflare._host.config_files import read_config
@@ -128,7 +134,12 @@ def _hierarchy(server: Parts, file: str | None) -> Any:
     found = [Path(source) for source, _, _ in server.files if Path(source).name == Path(file).name]
     if not found:
         raise RecipeError(f"hierarchy_config names {file}, which the server's app does not have in its folder 'config'")
-    tree = _groups(read_config(found[0]), found[0])
+    return read_config(found[0]), found[0]
+
+
+def _hierarchy(levels: Any, file: Path) -> Any:
+    """Return the groups of sites of a hierarchy, in Flare's form."""
+    tree = _groups(levels, file)
     return tree if isinstance(tree, dict) else {"sites": tree}
 
 
