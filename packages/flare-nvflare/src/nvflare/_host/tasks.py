@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
 from flare_core import FlareError, FLModel, JobAborted, Reply, Sample
-from flare_core.selection import MetricMean
-from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.federation import SitesFederation
-from nvflare._host.engine import Engine, names_of, peer_context, peer_props
+from nvflare._host.engine import Engine, peer_context, peer_props
+from nvflare._host.standing import Answer, Standing
 from nvflare._host.wire import incoming, task_data
 from nvflare.apis.client import Client
 from nvflare.apis.controller_spec import ClientTask, Task, TaskCompletionStatus
@@ -29,60 +27,6 @@ from nvflare.app_common.app_constant import AppConstants
 
 T = TypeVar("T")
 _GOOD = (None, "", ReturnCode.OK)
-
-
-class Answer(Shareable):
-    """A result that notes whether the controller has looked at its return code."""
-
-    was_seen = False
-
-    def get_header(self, key: str, default: Any = None) -> Any:
-        """Return a header."""
-        if key == ReservedHeaderKey.RC:
-            self.was_seen = True
-        return super().get_header(key, default)
-
-
-class Standing:
-    """A task whose answers are awaited.
-
-    Args:
-        task: the task.
-        targets: its sites; None for all.
-        least: how many answers are awaited; 0 for all.
-        extra_s: how many seconds to wait for more.
-        in_turn: the sites do it one after the other.
-        only_one: the first site that is there does it.
-        forever: the sites are given it again.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        targets: Any,
-        least: int,
-        extra_s: float,
-        *,
-        in_turn: bool = False,
-        only_one: bool = False,
-        forever: bool = False,
-        limit_s: float = 0,
-    ) -> None:
-        self.task = task
-        self.targets = names_of(targets) or None
-        self.least = least
-        self.extra_s = extra_s
-        self.in_turn, self.only_one, self.forever = in_turn, only_one, forever
-        self.limit_s = limit_s
-        self.done = threading.Event()
-        self.waiting: deque[str] = deque()  # whose turn comes later
-        self.open: SitesConversation | None = None
-        self.answers = 0
-        self.wanted = 0
-        self.ends_at: float | None = None
-        self.means = MetricMean()
-        self.has_metrics = False
-        self.client_tasks: dict[str, ClientTask] = {}
 
 
 class Communicator:
@@ -100,6 +44,7 @@ class Communicator:
         self._changed = threading.Condition()
         self._thread = threading.current_thread()
         self._over: BaseException | None = None
+        self._pending: set[threading.Event] = set()  # of calls that the workflow's thread has not answered yet
         self._rounds: Iterator[int] | None = None
         self._bad: list[tuple[str, str, str, Answer]] = []
         self._timers: list[threading.Timer] = []
@@ -180,11 +125,11 @@ class Communicator:
         with self._changed:
             if self._over is not None:
                 raise JobAborted("the run is over") from self._over
-            self._pending = getattr(self, "_pending", set()) | {ready}
+            self._pending.add(ready)
         self._fed.call(handle)
         ready.wait()
         with self._changed:
-            self._pending -= {ready}
+            self._pending.discard(ready)
         if problem:
             raise problem[0]
         if not result:
@@ -265,7 +210,7 @@ class Communicator:
         self._engine.abort_signal.trigger(str(error))
         with self._changed:
             self._over = error
-            for ready in getattr(self, "_pending", set()):
+            for ready in self._pending:
                 ready.set()
             for standing in self._tasks:
                 standing.task.completion_status = TaskCompletionStatus.ABORTED
