@@ -37,7 +37,7 @@ def _cifar10(algorithm: str, framework: str = "pt") -> Example:
     """Return one of the suite, whose modules are in a folder beside those of the examples."""
     top = "advanced/cifar10/tf" if framework == "tf" else "advanced/cifar10/pt"
     folder = f"{top}/cifar10_{algorithm}" if framework == "tf" else f"{top}/cifar10-sim/cifar10_{algorithm}"
-    steps = ("--num_rounds", "5", "--aggregation_epochs", "3", "--batch_size", "8", "--lr", "0.02", "--alpha", "100")
+    steps = ("--num_rounds", "5", "--aggregation_epochs", "3", "--batch_size", "8", "--lr", "0.01", "--alpha", "100")
     epochs = ("--num_rounds", "3", "--epochs", "1") if framework == "tf" else steps
     return Example(
         folder,
@@ -138,7 +138,7 @@ EXAMPLES = {
         "federated-statistics/hierarchical_stats", "-m", "nvflare.cli", "simulator", "jobs/hierarchical_stats",
         "-w", "/tmp/nvflare/hierarchical_stats", "-n", "7", "-t", "7",
         "-c", ",".join(f"university-{n}" for n in range(1, 8)),
-        prepare=data.universities, metric="mean percentage", stored="**/statistics/hierarchical_stats.json",
+        prepare=data.universities, metric="mean percentage", stored="server/simulate_job/statistics/hierarchical_stats.json",
         read=data.number_at("Global", "mean", "default_set", "Percentage"),
     ),
     "tensorboard": _advanced(
@@ -206,7 +206,6 @@ EXAMPLES = {
     "p2p-two-moons-gtadam": _moons("launcher_gtadam.py", (0, 0.5)),
     "multi-gpu-lightning": _advanced("multi-gpu/lightning", prepare=data.pictures, metric="val_acc_epoch"),
     "feature-election": _advanced("feature_election", metric=""),
-    "edge-baseline": _advanced("edge/baselines", "cifar_fl_base_job.py", prepare=data.pictures),
     "course-fedavg": _course(f"{_FIRST}/01.1_running_federated_learning_job/code", "fl_job.py", metric=""),
     "course-server-side": _course(f"{_FIRST}/01.3_server_side_customization/code", "fl_job.py"),
     "course-client-side": _course(f"{_FIRST}/01.4_client_side_customization/code", "fl_job.py"),
