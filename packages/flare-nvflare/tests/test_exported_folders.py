@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 from nvflare_folders import write_job
@@ -41,6 +40,8 @@ def assembled(assembler: str, rounds: int, initial: dict) -> dict:
 
 
 def test_centres_of_sites_become_those_of_all_rows(tmp_path):
+    pytest.importorskip("sklearn")
+    joblib = pytest.importorskip("joblib")
     script = """
         import numpy as np
         import nvflare.client as flare
@@ -59,6 +60,8 @@ def test_centres_of_sites_become_those_of_all_rows(tmp_path):
 
 
 def test_support_vectors_of_sites_become_those_of_one_machine(tmp_path):
+    pytest.importorskip("sklearn")
+    joblib = pytest.importorskip("joblib")
     script = """
         import numpy as np
         import nvflare.client as flare

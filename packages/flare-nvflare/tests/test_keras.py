@@ -31,6 +31,7 @@ job.to_server(
         },
     )
 )
+Net(2)  # an earlier model, so that the names of the next one's layers are other than at sites
 job.to_server(TFModel(Net(2)))
 for site in ("site-1", "site-2"):
     job.to(ScriptRunner("train.py", framework=FrameworkType.TENSORFLOW), site)
@@ -38,7 +39,7 @@ job.simulator_run(sys.argv[1])
 model = Net(2)
 model(keras.ops.zeros((1, 2)))
 model.load_weights(sys.argv[1] + "/server/simulate_job/app_server/tf_model.weights.h5")
-print("kernel", model.get_layer("dense").get_weights()[0].tolist(), "mean", model.get_layer("norm").get_weights()[2])
+print("kernel", model.dense.get_weights()[0].tolist(), "mean", model.get_layer("norm").get_weights()[2])
 """
 NET = """
 import keras
@@ -50,18 +51,24 @@ class Net(keras.Model):
         self.units = units
         self._input_shape = (None, 2)
         self.flat = keras.layers.Flatten(name="flat")
-        self.dense = keras.layers.Dense(units, kernel_initializer="zeros", name="dense")
+        self.dense = keras.layers.Dense(units, kernel_initializer="zeros")
         self.norm = keras.layers.BatchNormalization(name="norm")
 
     def call(self, x):
         return self.norm(self.dense(self.flat(x)))
 """
 SCRIPT = """
+import keras
 import nvflare.client as flare
+from net import Net
 
+net = Net(2)
+net(keras.ops.zeros((1, 2)))
 flare.init()
 while flare.is_running():
     model = flare.receive()
+    for name, weights in model.params.items():
+        net.get_layer(name).set_weights(weights)
     params = {name: [weight + 1 for weight in weights] for name, weights in model.params.items()}
     flare.send(flare.FLModel(params={"flat": [], **params}))
 """

@@ -75,6 +75,7 @@ class ServerHost(Service, Observer):
         run.events.subscribe(MetricLogged, self._on_metric)
 
     def start(self, context: JobContext) -> None:
+        _name_layers_anew()
         engine = ServerEngine(context, self.components, self.variables, self.meta, self.filtered)
         self._engine = engine
         self.controllers: list[tuple[str, Controller]] = []
@@ -175,3 +176,12 @@ def _arrays_of(weights: Any) -> dict[str, Any]:
             return {}
         found[key] = np.array(value)
     return unflatten(found) if found else {}
+
+
+def _name_layers_anew() -> None:
+    """Let Keras count the names of layers from the beginning, as it does in the sites' processes.
+
+    In a simulation the server's process may have made models before, and weights find their layers by name.
+    """
+    if (keras := sys.modules.get("keras")) is not None:
+        keras.utils.clear_session(free_memory=False)

@@ -1,9 +1,23 @@
-"""Loggers of components."""
+"""Loggers of components, and what logging configurations name."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
+
+from nvflare.fuel.utils.log_formats import BaseFormatter, ColorFormatter, JsonFormatter, LoggerNameFilter
+
+__all__ = [
+    "BaseFormatter",
+    "ColorFormatter",
+    "JsonFormatter",
+    "LoggerNameFilter",
+    "center_message",
+    "custom_logger",
+    "get_module_logger",
+    "get_obj_logger",
+    "get_script_logger",
+]
 
 
 def custom_logger(logger: logging.Logger) -> logging.Logger:
