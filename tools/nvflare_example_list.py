@@ -138,7 +138,8 @@ EXAMPLES = {
         "federated-statistics/hierarchical_stats", "-m", "nvflare.cli", "simulator", "jobs/hierarchical_stats",
         "-w", "/tmp/nvflare/hierarchical_stats", "-n", "7", "-t", "7",
         "-c", ",".join(f"university-{n}" for n in range(1, 8)),
-        prepare=data.universities, metric="mean percentage", stored="server/simulate_job/statistics/hierarchical_stats.json",
+        prepare=data.universities, metric="mean percentage",
+        stored="server/simulate_job/statistics/hierarchical_stats.json",
         read=data.number_at("Global", "mean", "default_set", "Percentage"),
     ),
     "tensorboard": _advanced(
@@ -243,7 +244,7 @@ NOTES = {
     "hello-numpy-cross-val": "the validator of NVIDIA FLARE adds a random number between 0 and 1 to what it measures.",
     "hello-tf": "run on Flare with pictures under more noise than the others'; so was hello-cyclic.",
     "hello-numpy-process": "NVIDIA FLARE takes longer than the limit on cores that are in use; so does job-api-cyclic.",
-    "cifar10-fedavg": "sites with the same share of each class (--alpha 100), as in the others of the suite for PyTorch. By"
+    "cifar10-fedavg": "sites with the same share of each class (--alpha 100), as in all of the suite for PyTorch. By"
     " default two sites have few classes in common, and the mean of their models knows none after some rounds.",
     "job-api-kmeans": "the centers of the first round come from an unseeded k-means.",
     "p2p-consensus": "the sites begin with random numbers and end with their mean.",
