@@ -242,10 +242,10 @@ NOTES = {
     " results are empty, and the exit code is 0. Flare evaluates the models of the server alone, and says so.",
     "hello-flower": "the app is for Flower before 1.26, and Flower 1.42 refuses its name, flwr_pt. That of 2.8.1 runs.",
     "hello-numpy-cross-val": "the validator of NVIDIA FLARE adds a random number between 0 and 1 to what it measures.",
-    "hello-tf": "run on Flare with pictures under more noise than the others'; so was hello-cyclic.",
-    "hello-numpy-process": "NVIDIA FLARE takes longer than the limit on cores that are in use; so does job-api-cyclic.",
+    "hello-numpy-process": "NVIDIA FLARE takes longer than the limit on busy cores; so does job-api-cyclic.",
     "cifar10-fedavg": "sites with the same share of each class (--alpha 100), as in all of the suite for PyTorch. By"
     " default two sites have few classes in common, and the mean of their models knows none after some rounds.",
+    "mlflow-lightning": "the script asks Lightning for no device at all where there is no GPU, which Lightning refuses.",
     "job-api-kmeans": "the centers of the first round come from an unseeded k-means.",
     "p2p-consensus": "the sites begin with random numbers and end with their mean.",
 }

@@ -21,16 +21,16 @@ ABSENT = "not in this checkout"
 INTRODUCTION = """\
 # Examples of NVIDIA FLARE, run on Flare
 
-The examples of NVIDIA FLARE 2.7.2 that need no download, unmodified, on
-[flare-nvflare](../packages/flare-nvflare/README.md) and on NVIDIA FLARE itself. The data are synthetic: a shim gives
-pictures of ten classes in the place of CIFAR-10 and MNIST, and tables are made where the examples look for theirs.
+Results of the examples of NVIDIA FLARE 2.7.2 that need no download, run unmodified on
+[flare-nvflare](../packages/flare-nvflare/README.md) and on NVIDIA FLARE itself. The data are synthetic: a shim provides
+images of ten classes instead of CIFAR-10 and MNIST, and tables are generated where the examples look for theirs.
 `tools/nvflare_examples.py` runs the examples, and `tools/nvflare_examples_page.py` writes this page.
-[Migrating](migration.md) says what is different.
+[Migrating](migration.md) lists the differences.
 
-The metric is that of the last round, as the example reports it, or the content of its results. Most examples seed
-nothing, so that the accuracy of a short training differs from run to run. Seconds are those from shell to exit, on two
-cores that other programs used at the same time: they tell orders of magnitude. An example "hangs" if it takes longer
-than the limit, then 300 seconds.
+The metric is that of the last round, as the example reports it (some accuracies are in percent), or a number in its
+results. Most examples set no seed, so the accuracy of a short training differs from run to run. Seconds are wall time
+from start to exit, on two cores that other programs used at the same time: they show orders of magnitude only.
+An example that "hangs" was stopped at the limit, which was 300 seconds on NVIDIA FLARE.
 """
 
 Rows = dict[str, dict[str, Any]]

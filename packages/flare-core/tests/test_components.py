@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pytest
 
@@ -100,6 +102,21 @@ def test_values_that_are_not_components_are_rejected(value, message):
 def test_the_error_for_a_missing_class_names_it(path, message):
     with pytest.raises(JobError, match=message):
         Component(path).build()
+
+
+def test_an_import_error_with_a_remedy_of_its_own_keeps_it(tmp_path, monkeypatch):
+    text = """
+        from flare_core import FlareError
+
+        class RefusedError(FlareError, ImportError):
+            pass
+
+        raise RefusedError("refusing is not provided: use another")
+        """
+    (tmp_path / "refusing.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(JobError, match=r"^class path 'refusing\.Thing': refusing is not provided: use another$"):
+        Component("refusing.Thing").build()
 
 
 def test_arguments_that_a_class_rejects_are_reported_with_the_cause():

@@ -20,7 +20,11 @@ app.command()(migrate)
 @pytest.mark.parametrize(
     ("name", "kind", "note"),
     [
-        ("nvflare.client.FLModel", Kind.SAME, "flare_core"),
+        ("nvflare.client.FLModel", Kind.SAME, "flare_core.FLModel"),
+        ("nvflare.client.ParamsType.FULL", Kind.SAME, "flare_core.ParamsType.FULL"),
+        ("nvflare.client.tracking.SummaryWriter", Kind.SAME, "flare_core.client.tracking.SummaryWriter"),
+        ("nvflare.app_common.np.recipes.NumpyFedAvgRecipe", Kind.ADAPTED, "Flare's own: flare_recipes_np.FedAvgRecipe"),
+        ("nvflare.app_common.np.no_such_module.Name", Kind.MISSING, "no such name"),
         ("nvflare.app_common.workflows.fedavg.FedAvg", Kind.ADAPTED, ""),
         ("nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor", Kind.ADAPTED, "Flare"),
         ("nvflare.app_common.workflows.fedavg.NoSuchName", Kind.MISSING, "no such name"),
@@ -65,6 +69,22 @@ def test_names_are_found_with_their_lines_in_scripts_notebooks_and_configuration
     cell = {"cell_type": "code", "source": ["%matplotlib inline\n", "from nvflare import FedJob\n"]}
     notebook.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["x"]}, cell]}))
     assert [(each.line, each.name) for each in uses_in(notebook)] == [(1, "nvflare.FedJob")]
+
+
+def test_names_of_internals_in_the_record_of_a_run_are_left_out(tmp_path):
+    record = tmp_path / "summary.json"
+    record.write_text('{"recipe": {"class": "nvflare._host.server.HostedWorkflow"}}\n')
+    assert uses_in(record) == []
+
+
+def test_long_notes_take_lines_of_their_own(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text("from nvflare.app_opt.pt.recipes.fedavg_he import FedAvgRecipeWithHE\n")
+    lines = CliRunner().invoke(app, [str(tmp_path)]).stdout.splitlines()
+    assert lines[0] == "not provided  nvflare.app_opt.pt.recipes.fedavg_he.FedAvgRecipeWithHE"
+    assert lines[1].startswith("              (Flare does not encrypt homomorphically;")
+    assert lines[-2:] == ["              job.py:1", "1 name: 0 same, 0 adapted, 1 not provided"]
+    assert max(map(len, lines)) <= 100
 
 
 def test_names_of_the_package_for_monai_are_found_and_explained(tmp_path):

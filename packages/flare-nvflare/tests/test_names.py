@@ -31,8 +31,8 @@ def test_a_missing_name_says_what_to_use_instead_and_is_an_import_error():
         from nvflare.recipe import secret_ref  # noqa: F401
 
 
-def test_an_unknown_name_is_an_ordinary_error():
-    with pytest.raises(ModuleNotFoundError):
+def test_an_unknown_module_points_to_the_guide_and_an_unknown_attribute_is_an_ordinary_error():
+    with pytest.raises(NotProvidedError, match=r"nvflare\.no_such_module is not provided .*docs/migration\.md"):
         importlib.import_module("nvflare.no_such_module")
     with pytest.raises(AttributeError):
         nvflare.no_such_name  # noqa: B018

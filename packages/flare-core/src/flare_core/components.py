@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from flare_core.component_state import differences
-from flare_core.errors import JobError
+from flare_core.errors import FlareError, JobError
 
 _JSON_SCALARS = (str, int, float, bool, type(None))
 
@@ -109,6 +109,8 @@ def import_class(path: str) -> Any:
         module = importlib.import_module(module_name)
         _check_current(module)
     except ImportError as error:
+        if isinstance(error, FlareError):  # it has its own remedy
+            raise JobError(f"class path {path!r}: {error}") from error
         raise JobError(
             f"class path {path!r}: cannot import '{module_name}' ({error}); add its file to the recipe with"
             " add_server_file or add_client_file, or install its package here"

@@ -1,4 +1,4 @@
-"""The command ``nvflare``, with the verbs of NVIDIA FLARE, done by Flare's own.
+"""The command ``nvflare``: the commands of NVIDIA FLARE, carried out by Flare's own.
 
 Exit codes are those of ``flare``: 0 success, 1 failure, 2 wrong command line, 3 job failed, 4 job aborted.
 """
@@ -23,6 +23,8 @@ _GONE = {
     "study": "give --study to 'flare invite' and 'flare job submit'",
     "system": "see 'flare status', 'flare down' and 'flare stop'",
 }
+
+_WORKSPACE = "/tmp/nvflare/simulator"
 
 
 def main() -> None:
@@ -72,10 +74,10 @@ def _complain(text: object) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("nvflare", description="The verbs of NVIDIA FLARE, done by Flare.")
+    parser = argparse.ArgumentParser("nvflare", description="The commands of NVIDIA FLARE, carried out by Flare's own.")
     parser.add_argument("-V", "--version", action="store_true", help="print the version")
     parser.set_defaults(passes_on=False)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
     _add_simulator(verbs)
     _add_poc(verbs)
     _add_provision(verbs)
@@ -86,27 +88,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_simulator(verbs: Any) -> None:
-    simulator = verbs.add_parser("simulator", help="run a job folder in a simulation")
-    simulator.add_argument("job_folder")
-    simulator.add_argument("-w", "--workspace", default="/tmp/nvflare/simulator", help="the folder of the results")
-    simulator.add_argument("-n", "--n_clients", "--n-clients", type=int, help="the number of sites")
+    text = "Simulate a job folder: the server and all sites run on this machine."
+    simulator = verbs.add_parser("simulator", help="simulate a job folder on this machine", description=text)
+    simulator.add_argument("job_folder", help="the job folder, in the format of NVIDIA FLARE")
+    simulator.add_argument("-w", "--workspace", default=_WORKSPACE, help="where results go (default: %(default)s)")
+    simulator.add_argument("-n", "--n_clients", "--n-clients", type=int, help="the number of sites: site-1, site-2, …")
     simulator.add_argument("-c", "--clients", help="the names of the sites, separated by commas")
-    simulator.add_argument("-t", "--threads", type=int, help="how many scripts run at a time")
-    simulator.add_argument("-gpu", "--gpu", help="the GPUs for each group of sites")
-    simulator.add_argument("-l", "--log_config", "--log-config", help="a level, or a logging configuration")
+    simulator.add_argument("-t", "--threads", type=int, help="how many run at a time (default: the number of cores)")
+    simulator.add_argument("-gpu", "--gpu", help="the GPU of each group of sites, such as 0,1 or [0,1],[2]")
+    simulator.add_argument(
+        "-l", "--log_config", "--log-config", help="a log level, or the file of a logging configuration"
+    )
     simulator.add_argument("-m", "--max_clients", type=int, help=argparse.SUPPRESS)
     simulator.add_argument("--end_run_for_all", action="store_true", help=argparse.SUPPRESS)
     simulator.set_defaults(do=_simulator)
 
 
 def _add_poc(verbs: Any) -> None:
-    poc = verbs.add_parser("poc", help="a federation of processes on this machine")
+    poc = verbs.add_parser("poc", help="run a server and sites as processes on this machine")
     steps = poc.add_subparsers(dest="step", required=True, metavar="STEP")
-    prepare = steps.add_parser("prepare", help="make the kits")
+    prepare = steps.add_parser("prepare", help="create the kits of the server and the sites")
     prepare.add_argument("-n", "--number_of_clients", "--number-of-clients", type=int, default=2)
     prepare.add_argument("-c", "--clients", nargs="*", help="the names of the sites")
     prepare.add_argument("--force", action="store_true", help="replace the federation that is there")
-    for name, text in (("start", "start the processes"), ("stop", "stop them"), ("clean", "delete the folder")):
+    for name, text in (("start", "start the processes"), ("stop", "stop the processes"), ("clean", "delete the kits")):
         step = steps.add_parser(name, help=text)
         if name != "clean":
             step.add_argument("-p", "--service", default="all", help="only 'all' is provided")
@@ -115,7 +120,7 @@ def _add_poc(verbs: Any) -> None:
 
 
 def _add_provision(verbs: Any) -> None:
-    provision = verbs.add_parser("provision", help="make the kits of all participants of a project.yml")
+    provision = verbs.add_parser("provision", help="create the kits of all participants in a project.yml")
     provision.add_argument("-p", "--project_file", "--project-file", default="project.yml")
     provision.add_argument("-w", "--workspace", default="workspace", help="the folder of projects")
     provision.add_argument("-g", "--generate", action="store_true", help="write a project.yml to begin with")
@@ -123,22 +128,22 @@ def _add_provision(verbs: Any) -> None:
 
 
 def _add_job(verbs: Any) -> None:
-    job = verbs.add_parser("job", help="submit jobs, and see to them")
+    job = verbs.add_parser("job", help="submit and manage jobs")
     steps = job.add_subparsers(dest="step", required=True, metavar="STEP")
     submit = steps.add_parser("submit", help="submit a job folder")
     submit.add_argument("-j", "--job_folder", "--job-folder", required=True)
     listed = steps.add_parser("list", help="list the jobs")
-    listed.add_argument("-n", "--name", help="only jobs whose name begins so")
-    listed.add_argument("-i", "--id", help="only jobs whose id begins so")
+    listed.add_argument("-n", "--name", help="only jobs whose name begins with this")
+    listed.add_argument("-i", "--id", help="only jobs whose id begins with this")
     listed.add_argument("-r", "--reverse", action="store_true", help="oldest first")
-    listed.add_argument("-m", "--max", type=int, help="at most so many")
+    listed.add_argument("-m", "--max", type=int, help="at most this many")
     for name, text in (
         ("meta", "show a job"),
         ("abort", "abort a job"),
         ("clone", "submit a job again"),
         ("delete", "delete a job"),
-        ("download", "download the result"),
-        ("logs", "print a log"),
+        ("download", "download the result of a job"),
+        ("logs", "print the log of the server or a site"),
         ("monitor", "wait for the end of a job"),
         ("wait", "wait for the end of a job"),
     ):

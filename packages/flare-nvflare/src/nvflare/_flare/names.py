@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nvflare._flare.errors import NotProvidedError
+from nvflare._flare.errors import NotProvidedError, UnknownNameError
 
 THEIRS = frozenset({"nvflare", "monai_nvflare"})
 """The import packages of NVIDIA FLARE; the second is that of a deprecated distribution for MONAI."""
@@ -66,7 +66,7 @@ def check_import(distribution: str, package: str, what: str) -> None:
 
 
 class ExplainingFinder:
-    """Explains, as the last finder of all, why a known module of NVIDIA FLARE cannot be imported.
+    """Explains, as the last finder of all, why a module of NVIDIA FLARE cannot be imported.
 
     Args:
         missing: what to use instead, by the full name of a module; it holds for modules below it as well.
@@ -80,6 +80,7 @@ class ExplainingFinder:
 
         Raises:
             NotProvidedError: the module is one of those that are not provided.
+            UnknownNameError: nothing is known of the module.
         """
         parts = name.split(".")
         if parts[0] not in THEIRS:
@@ -87,3 +88,9 @@ class ExplainingFinder:
         for length in range(len(parts), 0, -1):
             if (module := ".".join(parts[:length])) in self._missing:
                 raise not_provided(name, self._missing[module])
+        if not parts[-1].startswith("_"):
+            raise UnknownNameError(
+                f"{name} is not provided by Flare: check its spelling; docs/migration.md says what takes the place of"
+                " NVIDIA FLARE's names",
+                name=name,
+            )

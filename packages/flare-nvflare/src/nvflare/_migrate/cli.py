@@ -5,24 +5,28 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+_WIDTH = 100
+_INDENT = " " * 14
+
 
 def migrate(
     path: Annotated[Path, typer.Argument(help="A script, a job folder, or a folder of them.", exists=True)],
     rewrite: Annotated[
-        bool, typer.Option("--rewrite", help="Show the scripts with native imports, as a diff.")
+        bool, typer.Option("--rewrite", help="Show the scripts with Flare's own imports, as a diff.")
     ] = False,
     write: Annotated[bool, typer.Option("--write", help="With --rewrite, change the files.")] = False,
-    form: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    form: Annotated[str, typer.Option("--format", help="The report as text or json.")] = "text",
 ) -> None:
-    """Report what scripts and jobs use of NVIDIA FLARE, and rewrite their imports.
+    """Report which names of NVIDIA FLARE scripts and jobs use, or rewrite the scripts' imports.
 
-    Exits with 1 if they use a name that Flare does not provide.
+    The exit code of the report is 1 if Flare does not provide one of the names.
     """
     if write and not rewrite:
         raise typer.BadParameter("--write needs --rewrite, which shows the changes")
@@ -35,14 +39,26 @@ def migrate(
         sys.stdout.write(json.dumps({"names": rows, "counts": counts}, indent=2) + "\n")
     else:
         for each in rows:
-            note = f"  ({each['note']})" if each["note"] else ""
-            sys.stdout.write(f"{each['status']:<13} {each['name']}{note}\n")
-            for place in each["places"]:
-                sys.stdout.write(f"{'':<13} {place}\n")
+            sys.stdout.writelines(f"{line}\n" for line in _lines_of(each))
         shown = ", ".join(f"{counts[kind]} {kind}" for kind in ("same", "adapted", "not provided"))
-        sys.stdout.write(f"{len(rows)} names: {shown}\n")
+        sys.stdout.write(f"{_counted(len(rows), 'name')}: {shown}\n")
     if counts["not provided"]:
         raise typer.Exit(1)
+
+
+def _lines_of(row: dict[str, Any]) -> list[str]:
+    """Return the lines for a name: its status, a note that may take lines of its own, and the places."""
+    first = f"{row['status']:<13} {row['name']}"
+    note = f"({row['note']})" if row["note"] else ""
+    if len(first) + 2 + len(note) <= _WIDTH:
+        lines = [f"{first}  {note}".rstrip()]
+    else:
+        lines = [first, *textwrap.wrap(note, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)]
+    return [*lines, *(f"{_INDENT}{place}" for place in row["places"])]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _report(path: Path) -> list[dict[str, Any]]:
@@ -89,5 +105,5 @@ def _rewrite(path: Path, *, write: bool) -> None:
             changed += 1
             if write:
                 write_text(file, after.text)
-    done = "changed" if write else "would change; --write changes them"
-    sys.stdout.write(f"{changed} files {done}\n")
+    done = "changed" if write else "would change; --write changes them" if changed else "would change"
+    sys.stdout.write(f"{_counted(changed, 'file')} {done}\n")

@@ -12,7 +12,7 @@ from pathlib import Path
 from nvflare._flare.names import THEIRS
 
 _CONFIG = {".json", ".conf", ".yml", ".yaml"}
-_PATH = re.compile(r"(?<![/.@\w-])(?:monai_)?nvflare(?!\.readthedocs\b)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
+_PATH = re.compile(r"(?<![/.@\w-])(?:monai_)?nvflare(?!\.readthedocs\b|\._)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 _LEFT_OUT = {"__pycache__", ".git", ".venv", "node_modules"}
 
 

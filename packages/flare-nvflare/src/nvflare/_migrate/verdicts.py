@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import cache
 from typing import Any
 
-from nvflare._flare.errors import NotProvidedError
+from nvflare._flare.errors import NotProvidedError, UnknownNameError
 from nvflare._flare.missing import MONAI, OF_MONAI
 from nvflare._host.scripts import is_connection, is_script_executor
+from nvflare._migrate.rewriting import native_name
 
 _CONTROLS = {
     "SwarmServerController": "a swarm is Flare's own",
@@ -33,7 +34,7 @@ class Verdict:
     """A verdict on a name.
 
     Args:
-        kind: that.
+        kind: same, adapted, or not provided.
         note: the native name, or what to use instead.
     """
 
@@ -62,9 +63,13 @@ def verdict_of(name: str) -> Verdict:
             return Verdict(Kind.ADAPTED, f"needs {missing}, which is not installed here")
         return Verdict(Kind.MISSING, "Flare has no such name")
     module = getattr(found, "__module__", None) or getattr(found, "__name__", "")
+    native = native_name(name)
     if isinstance(module, str) and module.startswith("flare_"):
-        return Verdict(Kind.SAME, f"{module.partition('.')[0]}.{getattr(found, '__name__', name.rpartition('.')[2])}")
-    return Verdict(Kind.ADAPTED)
+        last = getattr(found, "__name__", name.rpartition(".")[2])
+        if isinstance(found, Enum):
+            last = f"{type(found).__name__}.{found.name}"
+        return Verdict(Kind.SAME, native or f"{module.partition('.')[0]}.{last}")
+    return Verdict(Kind.ADAPTED, f"Flare's own: {native}" if native else "")
 
 
 def _resolved(name: str) -> Any:
@@ -72,6 +77,8 @@ def _resolved(name: str) -> Any:
     for length in range(len(parts), 0, -1):
         try:
             found: Any = importlib.import_module(".".join(parts[:length]))
+        except UnknownNameError:
+            continue  # perhaps a name in the module above
         except NotProvidedError:
             raise
         except ModuleNotFoundError as error:
