@@ -114,7 +114,10 @@ def _parts(app: AppConfig, *, is_server: bool = False) -> Parts:
 def _part(entry: Mapping[str, Any], app: AppConfig) -> Any:
     path = resolved(class_path_of(entry, f"{app.path}: a component"), app.variables)
     if path.startswith("nvflare."):
-        return build_component({**entry, "path": path}, app.variables)
+        try:
+            return build_component({**entry, "path": path}, app.variables)
+        except JobError as error:
+            raise JobError(f"{app.path}: {error}") from error
     return Component(path, resolved(dict(entry.get("args") or {}), app.variables))
 
 
