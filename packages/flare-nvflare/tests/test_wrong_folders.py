@@ -70,3 +70,53 @@ def test_a_number_of_sites_can_be_a_text_as_it_can_with_nvidia_flare(tmp_path):
 def test_a_single_site_of_an_app_needs_no_list(tmp_path):
     job = meta(write_job(tmp_path / "job"), deploy_map={"app": ["server", {"sites": "site-1"}]})
     assert list(load_job_folder(job).sites) == ["site-1"]
+
+
+def own_apps(job: Path, clients: dict[str, dict[str, Any]]) -> Path:
+    """Give sites apps of their own, with other configurations; a site may be ``@ALL``."""
+    for site, content in clients.items():
+        shutil.copytree(job / "app", job / site)
+        (job / site / "config" / "config_fed_client.json").write_text(json.dumps(content))
+    return meta(job, deploy_map={"app": ["server"], **{site: [site] for site in clients}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_depth", 8), ("learning_rate", 0.1), ("training_mode", "cyclic"), ("lr_mode", "uniform")]
+)
+def test_sites_that_grow_other_trees_are_refused(tmp_path, name, value):
+    pytest.importorskip("xgboost")
+    job = trees_folder(tmp_path, "bagging")
+    first = json.loads((job / "app" / "config" / "config_fed_client.json").read_text())
+    second = copy.deepcopy(first)
+    second["executors"][0]["executor"]["args"][name] = value
+    with pytest.raises(
+        JobError, match=r"config_fed_server\.json: site-2: .* but that of site-1 is .*make them the same"
+    ):
+        load_job_folder(own_apps(job, {"site-1": first, "site-2": second}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("data_split_mode", "1", "data_split_mode is '1'; write 0 for rows, or 1 for columns"),
+        ("client_ranks", {"site-1": 0, "site-2": 0}, "give each site another number"),
+        ("client_ranks", ["site-1"], "give each site another number"),
+    ],
+)
+def test_a_setting_of_trees_that_is_none_is_named_with_the_file(tmp_path, name, value, words):
+    pytest.importorskip("xgboost")
+    job = histogram_folder(tmp_path)
+    path = job / "app" / "config" / "config_fed_server.json"
+    content = json.loads(path.read_text())
+    content["workflows"][0]["args"][name] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(JobError, match=rf"config_fed_server\.json: .*{words}"):
+        load_job_folder(job)
+
+
+def test_a_mode_of_learning_rates_that_is_none_is_refused():
+    pytest.importorskip("xgboost")
+    from nvflare.app_opt.xgboost.tree_based.executor import FedXGBTreeExecutor
+
+    with pytest.raises(RecipeError, match="lr_mode is 'scale'; write 'uniform' or 'scaled'"):
+        FedXGBTreeExecutor("bagging", 1.0, "loader", lr_mode="scale")
