@@ -120,3 +120,22 @@ def test_a_mode_of_learning_rates_that_is_none_is_refused():
 
     with pytest.raises(RecipeError, match="lr_mode is 'scale'; write 'uniform' or 'scaled'"):
         FedXGBTreeExecutor("bagging", 1.0, "loader", lr_mode="scale")
+
+
+def test_groups_of_sites_have_different_names(tmp_path):
+    pytest.importorskip("flare_stats")
+    controller = f"{STATS}.workflows.hierarchical_statistics_controller.HierarchicalStatisticsController"
+    job = statistics_folder(tmp_path, controller=controller, hierarchy_config="groups.json")
+    groups = {"States": [{"Name": "north", "clinics": ["site-1"]}, {"Name": "north", "clinics": ["site-2"]}]}
+    (job / "app" / "config" / "groups.json").write_text(json.dumps(groups))
+    with pytest.raises(JobError, match=r"groups\.json: two groups of a level are called 'north'"):
+        load_job_folder(job)
+
+
+def test_limits_of_statistics_are_named_in_a_list(tmp_path):
+    pytest.importorskip("flare_stats")
+    job = statistics_folder(tmp_path)
+    path = job / "app" / "config" / "config_fed_client.json"
+    path.write_text(path.read_text().replace('["least", "noise", "bins"]', '"least"'))
+    with pytest.raises(JobError, match=r"config_fed_client\.json: .*result_cleanser_ids is 'least'; give a list"):
+        load_job_folder(job)
