@@ -139,3 +139,25 @@ def test_limits_of_statistics_are_named_in_a_list(tmp_path):
     path.write_text(path.read_text().replace('["least", "noise", "bins"]', '"least"'))
     with pytest.raises(JobError, match=r"config_fed_client\.json: .*result_cleanser_ids is 'least'; give a list"):
         load_job_folder(job)
+
+
+def test_a_site_may_read_ids_in_another_way_than_all_others(tmp_path):
+    pytest.importorskip("flare_psi")
+
+    def client(path: str) -> dict[str, Any]:
+        handler = "nvflare.app_opt.psi.dh_psi.dh_psi_task_handler.DhPSITaskHandler"
+        writer = "nvflare.app_common.psi.file_psi_writer.FilePSIWriter"
+        psi = executor("nvflare.app_common.psi.psi_executor.PSIExecutor", ["PSI"], psi_algo_id="dh_psi")
+        components = [
+            {"id": "dh_psi", "path": handler, "args": {"local_psi_id": "local"}},
+            {"id": "local", "path": "ids.Ids", "args": {"psi_writer_id": "writer", "path": path}},
+            {"id": "writer", "path": writer, "args": {"output_path": "common.txt"}},
+        ]
+        return {"executors": [psi], "components": components}
+
+    job = write_job(tmp_path / "job", {"workflows": [CONTROLLER]}, code={"ids.py": LOADER})
+    loaded = load_job_folder(own_apps(job, {"@ALL": client("/all"), "site-2": client("/second")}))
+    paths = [
+        app.executors[0].executor.args["local_psi"].args["path"] for app in (loaded.client, loaded.sites["site-2"])
+    ]
+    assert paths == ["/all", "/second"]
