@@ -59,7 +59,7 @@ def meta(job: Path, **entries: Any) -> Path:
 @pytest.mark.parametrize("value", ["two", 2.5, 0, True, []])
 def test_a_number_of_sites_that_is_none_is_refused(tmp_path, value):
     job = meta(write_job(tmp_path / "job"), min_clients=value)
-    with pytest.raises(JobError, match="'min_clients' in meta is .*; write the number of sites"):
+    with pytest.raises(JobError, match=r"'min_clients' in meta is .*; write the number of sites"):
         load_job_folder(job)
 
 
@@ -144,7 +144,7 @@ def test_limits_of_statistics_are_named_in_a_list(tmp_path):
 def test_a_site_may_read_ids_in_another_way_than_all_others(tmp_path):
     pytest.importorskip("flare_psi")
 
-    def client(path: str) -> dict[str, Any]:
+    def client(path: str, **more: Any) -> dict[str, Any]:
         handler = "nvflare.app_opt.psi.dh_psi.dh_psi_task_handler.DhPSITaskHandler"
         writer = "nvflare.app_common.psi.file_psi_writer.FilePSIWriter"
         psi = executor("nvflare.app_common.psi.psi_executor.PSIExecutor", ["PSI"], psi_algo_id="dh_psi")
@@ -153,11 +153,12 @@ def test_a_site_may_read_ids_in_another_way_than_all_others(tmp_path):
             {"id": "local", "path": "ids.Ids", "args": {"psi_writer_id": "writer", "path": path}},
             {"id": "writer", "path": writer, "args": {"output_path": "common.txt"}},
         ]
-        return {"executors": [psi], "components": components}
+        return {"executors": [psi], "components": components, **more}
 
+    filtered = client("/all", task_result_filters=[{"tasks": ["PSI"], "filters": [FILTER]}])
     job = write_job(tmp_path / "job", {"workflows": [CONTROLLER]}, code={"ids.py": LOADER})
-    loaded = load_job_folder(own_apps(job, {"@ALL": client("/all"), "site-2": client("/second")}))
-    paths = [
-        app.executors[0].executor.args["local_psi"].args["path"] for app in (loaded.client, loaded.sites["site-2"])
-    ]
+    loaded = load_job_folder(own_apps(job, {"@ALL": filtered, "site-2": client("/second")}))
+    apps = [loaded.client, loaded.sites["site-2"]]
+    paths = [app.executors[0].executor.args["local_psi"].args["path"] for app in apps]
     assert paths == ["/all", "/second"]
+    assert [len(app.task_result_filters) for app in apps] == [1, 0]
