@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
 from flare_core import FlareError, JobFailed, RecipeError
 from nvflare.collab import CollabCallError, CollabRecipe, collab
 from nvflare.collab.api import ContextKey
+from nvflare.collab.calls import Call, Proxies, Proxy, handled
 from nvflare.recipe import SimEnv
 
 PARTS = """
@@ -218,3 +220,18 @@ def test_wrong_uses_are_errors_that_say_so():
     assert recipe.configured_sites() == []
     assert CollabCallError("site-1", "train", OSError("full")).cause_type == "OSError"
     assert ContextKey.RESULT == "result"
+
+
+@pytest.mark.parametrize("function", ["count", "index", "append", "failures"])
+def test_functions_of_sites_may_be_called_like_those_of_lists(function):
+    party = SimpleNamespace(call=lambda to, function, args, kwargs, options: (to, function, args))
+    sites = Proxies(party, [Proxy(party, name) for name in ("site-1", "site-2")])
+    expected = [(name, (name, function, ("people",))) for name in ("site-1", "site-2")]
+    assert list(getattr(sites, function)("people")) == expected
+    assert [each.name for each in sites] == ["site-1", "site-2"]
+    assert Proxy(party, "site-2") in sites
+
+
+def test_functions_of_sites_may_have_arguments_of_any_name():
+    call = Call(SimpleNamespace(name="site-1"), "server", "site-1")
+    assert handled(call, dict, call=1, function="sum") == {"call": 1, "function": "sum"}

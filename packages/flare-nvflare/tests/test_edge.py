@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,21 @@ def test_a_result_of_another_kind_fails_the_run(tmp_path):
     recipe = EdgeFedBuffRecipe(job_name="adding", model=Line(), **configs(Adding(str(tmp_path / "notes"), "METRICS")))
     with pytest.raises(JobFailed, match=r"device-\d: the result of Adding.process_task is of the kind METRICS"):
         run(recipe, tmp_path)
+
+
+def test_a_change_of_another_shape_is_refused_and_not_spread():
+    class Short(Adding):
+        def setup(self, job):
+            pass
+
+        def process_task(self, task):
+            return DXO(DataKind.WEIGHT_DIFF, data={"w": 1.0}).to_dict()
+
+    processor = Short("")
+    processor.start({"name": "job", "config": {}})
+    task = SimpleNamespace(version=0, ticket=1, kind="train")
+    with pytest.raises(EdgeError, match=r"device-0: the result of Short\.process_task has 'w' of the shape \(\)"):
+        processor.work(0).train({"w": np.zeros(3, np.float32)}, task)
 
 
 def test_messages_are_dicts_with_attributes():

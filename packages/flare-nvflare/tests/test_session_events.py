@@ -59,6 +59,9 @@ def test_a_login_that_fails_is_an_event(kit):
     ("content", "words"),
     [
         ("{", r"resources\.json is no JSON object"),
+        ('{"handlers": {"path": "fractions.Fraction"}}', r"resources\.json: 'handlers' is .*; write a list of objects"),
+        ('{"handlers": ["fractions.Fraction"]}', r"resources\.json: 'handlers' is .*; write a list of objects"),
+        ('{"handlers": [{"path": "fractions.Fraction", "args": [1]}]}', r"Fraction are \[1\]; write an object"),
         ('{"handlers": [{"path": "fractions.Fraction"}]}', "is a Fraction, no EventHandler"),
         ('{"handlers": [{"path": "no_such_module.Handler"}]}', "cannot import 'no_such_module'"),
     ],

@@ -42,7 +42,7 @@ class IntersectingExecutor(RecipeExecutor):
             raise RecipeError(f"the workflow is a {type(workflow).__name__}; PSIExecutor needs a DhPSIController")
         sites = {party: _ids_and_path(party, parts, each) for party, parts, each in executors_of(parties, cls)}
         local, output = sites.get(ALL_SITES) or next(iter(sites.values()))
-        own = {} if ALL_SITES in sites else sites
+        own = {site: each for site, each in sites.items() if site != ALL_SITES}
         recipe = SitesPSI(
             name=name,
             min_clients=max(2, min_clients, len(own)),

@@ -142,7 +142,7 @@ def component_of(party: str, parts: Parts, wanted: str, what: str) -> Any:
     Raises:
         RecipeError: there is none of that id.
     """
-    if wanted in parts.components:
+    if isinstance(wanted, str) and wanted in parts.components:
         return parts.components[wanted]
     known = ", ".join(map(repr, parts.components)) or "none"
     raise RecipeError(

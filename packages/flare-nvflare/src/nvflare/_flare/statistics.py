@@ -156,5 +156,7 @@ def _groups(level: Any, file: Path) -> Any:
     for each in entries:
         if not isinstance(each, Mapping) or not isinstance(each.get("Name"), str):
             raise JobError(f'{file}: a group is {each!r}; write {{"Name": …, name of the next level: […]}}')
+        if each["Name"] in tree:
+            raise JobError(f"{file}: two groups of a level are called {each['Name']!r}; merge them, or rename one")
         tree[each["Name"]] = _groups({key: value for key, value in each.items() if key != "Name"}, file)
     return tree

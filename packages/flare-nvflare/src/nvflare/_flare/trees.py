@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any
 
@@ -68,7 +68,7 @@ class TreeExecutor(RecipeExecutor):
 def _bagging(common: dict[str, Any], executors: Executors, server: Parts) -> tuple[Recipe, Outputs]:
     import flare_xgb
 
-    first = next(iter(executors.values()))[0]
+    first = _same(executors, ("training_mode", "lr_mode", "xgb_params"))
     is_scaled = first.training_mode == "bagging" and first.lr_mode == "scaled"
     saved = [each.save_name for each in server.components.values() if hasattr(each, "save_name")]
     scales = {
@@ -85,6 +85,20 @@ def _bagging(common: dict[str, Any], executors: Executors, server: Parts) -> tup
         **_loaders(executors, scales),
     )
     return recipe, Outputs()
+
+
+def _same(executors: Executors, names: Iterable[str]) -> Any:
+    """Return the first executor, which has the same settings as all others.
+
+    Raises:
+        RecipeError: one has other settings.
+    """
+    (first, (expected, _)), *others = executors.items()
+    for site, (executor, _) in others:
+        for name in names:
+            if (given := getattr(executor, name)) != (wanted := getattr(expected, name)):
+                raise RecipeError(f"{site}: {name} is {given!r}, but that of {first} is {wanted!r}; make them the same")
+    return expected
 
 
 def _rows(common: dict[str, Any], executors: Executors, control: Any) -> tuple[Recipe, Outputs]:
@@ -113,7 +127,7 @@ def _vertical(common: dict[str, Any], executors: Executors, control: Any) -> tup
         **common,
         label_owner=owner,
         secure="masked" if control.secure_training else "plain",
-        model_file_name=next(iter(executors.values()))[0].model_file_name,
+        model_file_name=_same(executors, ("model_file_name",)).model_file_name,
         per_site_config={
             site: {"data_loader": Component(_COLUMNS, {"loader": _component(each), "has_labels": site == owner})}
             for site, each in loaders.items()

@@ -57,7 +57,10 @@ def build_component(entry: Any, variables: Mapping[str, Any]) -> Any:
         return None
     path = resolved(class_path_of(entry), variables)
     cls = import_class(path)
-    args = {name: _built(value, variables) for name, value in (entry.get("args") or {}).items()}
+    given = {} if entry.get("args") is None else entry["args"]
+    if not isinstance(given, Mapping):
+        raise JobError(f"the arguments of {path} are {given!r}; write an object of arguments by name as 'args'")
+    args = {name: _built(value, variables) for name, value in given.items()}
     try:
         return cls(**args)
     except Exception as error:

@@ -25,13 +25,13 @@ from flare_core.job_folder import files_below, load_job
 from flare_runtime.job_code import importable
 from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
+from nvflare._host.entries import LISTS, check_entries, entries_of
 from nvflare._host.filter_events import tasks_of, with_events
 from nvflare._host.native import move_cycle, swarm_job
 from nvflare._host.recipe_jobs import check_runs_itself, recipe_job
 from nvflare._host.scripts import is_connection, is_metric_forwarder, is_script_executor, script_executor
 
-_LISTS = ("workflows", "executors", "components", "task_data_filters", "task_result_filters")
-_NO_VARIABLES = {*_LISTS, "format_version"}
+_NO_VARIABLES = {*LISTS, "format_version"}
 _META = ("resource_spec", "mandatory_clients")
 
 
@@ -59,10 +59,7 @@ class AppConfig:
         Raises:
             JobError: they are not a list of descriptions.
         """
-        found = self.content.get(key) or []
-        if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
-            raise JobError(f"{self.path}: '{key}' must be a list of objects")
-        return [dict(each) for each in found if not each.get("disabled")]
+        return entries_of(self.content, key, self.path)
 
 
 def load_job_folder(folder: str | Path, *, name: str | None = None, more_meta: Mapping[str, Any] | None = None) -> Job:
@@ -93,15 +90,15 @@ def load_job_folder(folder: str | Path, *, name: str | None = None, more_meta: M
         forget_others(each.code)
     move_cycle(server, all_clients)
     with _all_importable(server, all_clients):
-        if (swarm := swarm_job(server, all_clients, _safe(ours["name"]), _count(meta))) is not None:
+        if (swarm := swarm_job(server, all_clients, _safe(ours["name"]), _count(meta, root))) is not None:
             return swarm
         sites = ({} if general is None else {ALL_SITES: general}) | clients
-        if (described := recipe_job(server, sites, _safe(ours["name"]), _count(meta))) is not None:
+        if (described := recipe_job(server, sites, _safe(ours["name"]), _count(meta, root))) is not None:
             described.meta |= {key: meta[key] for key in _META if meta.get(key)}
             return described
         return Job(
             name=_safe(ours["name"]),
-            min_clients=_count(meta),
+            min_clients=_count(meta, root),
             server=_server_app(server, all_clients, ours),
             client=ClientApp() if general is None else _client_app(general, server, ours),
             sites={site: _client_app(each, server, ours) for site, each in clients.items()},
@@ -162,7 +159,7 @@ def _meta_of(root: Path) -> tuple[dict[str, Any], dict[str, Path]]:
 def _sites(entries: Any, path: Path) -> Iterable[str]:
     for entry in entries if isinstance(entries, list) else [entries]:
         if isinstance(entry, Mapping):
-            yield from (str(each) for each in entry.get("sites") or ())
+            yield from _sites(entry.get("sites") or [], path)
         elif isinstance(entry, str):
             yield entry
         else:
@@ -175,9 +172,9 @@ def _app(folder: Path, name: str) -> AppConfig:
         raise JobError(f"{folder} has no config/{name}.json (nor .yml or .conf), which its part of the job needs")
     custom = (folder / "custom").resolve()
     files = [file.relative_to(custom) for file in files_below(custom) if "__pycache__" not in file.parts]
-    return AppConfig(
-        path, read_config(path), CodeBundle(custom, tuple(PurePosixPath(each.as_posix()) for each in files))
-    )
+    content = read_config(path)
+    check_entries(content, path)
+    return AppConfig(path, content, CodeBundle(custom, tuple(PurePosixPath(each.as_posix()) for each in files)))
 
 
 class _all_importable:
@@ -353,9 +350,19 @@ def _host(path: str, **settings: Any) -> Component:
     return Component(path, {"settings": json.dumps(settings)})
 
 
-def _count(meta: Mapping[str, Any]) -> int:
+def _count(meta: Mapping[str, Any], root: Path) -> int:
+    """Return how many sites a job needs.
+
+    Raises:
+        JobError: it is no number of sites.
+    """
     value = meta.get("min_clients")
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1
+    if value is None:
+        return 1
+    count = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise JobError(f"{root}: 'min_clients' in meta is {value!r}; write the number of sites that must be there")
+    return count
 
 
 def _safe(name: str) -> str:

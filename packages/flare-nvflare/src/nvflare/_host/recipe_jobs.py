@@ -39,7 +39,13 @@ def recipe_job(server: AppConfig, sites: Mapping[str, AppConfig], name: str, min
         if found is None:
             return None
         job: Job = found[0].job()
-        add_parts(job, other_parts(parties))
+        parts = other_parts(parties)
+        everywhere = parts.pop(ALL_SITES, None)
+        own = {site: job.sites.pop(site) for site in sites if site in job.sites}  # the app of all others is not theirs
+        if everywhere is not None:
+            add_parts(job, {ALL_SITES: everywhere})
+        job.sites |= own
+        add_parts(job, parts)
     except JobError:
         raise
     except FlareError as error:
@@ -114,7 +120,10 @@ def _parts(app: AppConfig, *, is_server: bool = False) -> Parts:
 def _part(entry: Mapping[str, Any], app: AppConfig) -> Any:
     path = resolved(class_path_of(entry, f"{app.path}: a component"), app.variables)
     if path.startswith("nvflare."):
-        return build_component({**entry, "path": path}, app.variables)
+        try:
+            return build_component({**entry, "path": path}, app.variables)
+        except JobError as error:
+            raise JobError(f"{app.path}: {error}") from error
     return Component(path, resolved(dict(entry.get("args") or {}), app.variables))
 
 

@@ -57,7 +57,8 @@ def is_connection(path: str) -> bool:
 def is_metric_forwarder(entry: Mapping[str, Any]) -> bool:
     """Return True for a component that only sends to the server what scripts log, which Flare does itself."""
     events = (entry.get("args") or {}).get("events_to_convert") or []
-    return str(entry.get("path", "")).endswith(".ConvertToFedEvent") and set(events) <= {"analytix_log_stats"}
+    is_converter = str(entry.get("path", "")).endswith(".ConvertToFedEvent")
+    return is_converter and isinstance(events, list) and all(each == "analytix_log_stats" for each in events)
 
 
 def script_executor(

@@ -143,14 +143,25 @@ class HostedWorkflow(Workflow):
             engine.fire(EventType.START_RUN)
         context = engine.new_context()
         context.set_prop(FLContextKey.WORKFLOW, name, sticky=True)
-        controller.initialize(context)
-        engine.fire_event(EventType.START_WORKFLOW, context)
-        if not engine.abort_signal.triggered:
-            controller.control_flow(engine.abort_signal, context)
-        controller.stop_controller(context)
-        engine.fire_event(EventType.END_WORKFLOW, context)
+        try:
+            controller.initialize(context)
+            engine.fire_event(EventType.START_WORKFLOW, context)
+            if not engine.abort_signal.triggered:
+                controller.control_flow(engine.abort_signal, context)
+        except BaseException:
+            try:
+                self._stop(engine, controller, context)
+            except Exception as error:  # the first error is that of the run
+                logger.warning("workflow %s could not be stopped after it had failed: %r", name, error)
+            raise
+        self._stop(engine, controller, context)
         if self.is_last:
             engine.end()
+
+    @staticmethod
+    def _stop(engine: Engine, controller: Controller, context: FLContext) -> None:
+        controller.stop_controller(context)
+        engine.fire_event(EventType.END_WORKFLOW, context)
 
 
 def _arrays_of(weights: Any) -> dict[str, Any]:

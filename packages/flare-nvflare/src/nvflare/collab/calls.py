@@ -71,7 +71,7 @@ def current() -> Call:
     return found
 
 
-def handled(call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def handled(call: Call, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function as the current call."""
     token = _current.set(call)
     try:
@@ -165,8 +165,10 @@ class Proxy:
         return f"<{self.name}>"
 
 
-class Proxies(Sequence[Proxy]):
+class Proxies:
     """Other parties, whose published functions are called all at once.
+
+    They can be indexed and iterated, but are no Sequence, whose ``count`` and ``index`` would hide functions of sites.
 
     Args:
         party: this party.
@@ -192,6 +194,9 @@ class Proxies(Sequence[Proxy]):
 
     def __len__(self) -> int:
         return len(self._proxies)
+
+    def __iter__(self) -> Iterator[Proxy]:
+        return iter(self._proxies)
 
     def __call__(
         self,

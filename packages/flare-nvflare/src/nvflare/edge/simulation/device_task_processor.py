@@ -112,7 +112,11 @@ class _DeviceWork:
             )
         if values.keys() != params.keys():
             raise self._error(f"has {sorted(values)}, but the model has {sorted(params)}; return all differences")
-        return Answer(1, {}, {name: np.asarray(values[name], each.dtype) for name, each in params.items()})
+        update = {name: np.asarray(values[name], each.dtype) for name, each in params.items()}
+        for name, each in update.items():
+            if each.shape != params[name].shape:
+                raise self._error(f"has {name!r} of the shape {each.shape}; that of the model is {params[name].shape}")
+        return Answer(1, {}, update)
 
     def evaluate(self, params: Mapping[str, Any], task: Task) -> Answer:
         dxo = self._result(params, task)

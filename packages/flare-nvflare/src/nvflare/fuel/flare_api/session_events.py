@@ -65,6 +65,8 @@ def _entries(path: Path, code: Path) -> list[dict[str, Any]]:
         entries = json.loads(path.read_text(encoding="utf-8")).get("handlers") or []
     except (OSError, ValueError, AttributeError) as error:
         raise InternalError(f"{path} is no JSON object ({error}); correct it") from error
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise InternalError(f"{path}: 'handlers' is {entries!r}; write a list of objects with 'path' and 'args'")
     if entries and code.is_dir() and str(code) not in sys.path:
         sys.path.append(str(code))
     return [dict(each) for each in entries if not each.get("disabled")]

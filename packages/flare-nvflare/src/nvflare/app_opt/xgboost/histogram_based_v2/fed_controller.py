@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flare_core import RecipeError
 from nvflare._flare.trees import TreeController
 
 
@@ -19,6 +20,8 @@ class XGBFedController(TreeController):
         xgb_options: ``early_stopping_rounds``; ``use_gpus`` is without effect.
         client_ranks: by site; otherwise in the order of the names.
         disable_version_check, in_process: without effect, as are the times and the names of tasks.
+    Raises:
+        RecipeError: ``data_split_mode`` is neither 0 nor 1, or ``client_ranks`` are not numbers from 0 by site.
     """
 
     def __init__(
@@ -40,9 +43,19 @@ class XGBFedController(TreeController):
         in_process: bool = True,
     ) -> None:
         super().__init__()
+        if data_split_mode not in (0, 1):
+            raise RecipeError(f"data_split_mode is {data_split_mode!r}; write 0 for rows, or 1 for columns")
+        if client_ranks is not None:
+            _check_ranks(client_ranks)
         self.num_rounds = num_rounds
         self.data_split_mode = data_split_mode
         self.secure_training = secure_training
         self.xgb_params = xgb_params
         self.xgb_options = dict(xgb_options or {})
         self.client_ranks = client_ranks
+
+
+def _check_ranks(ranks: Any) -> None:
+    is_right = isinstance(ranks, Mapping) and all(type(each) is int for each in ranks.values())
+    if not is_right or sorted(ranks.values()) != list(range(len(ranks))):
+        raise RecipeError(f"client_ranks is {ranks!r}; give each site another number, from 0 on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flare_core import RecipeError
 from nvflare._flare.trees import TreeExecutor
 
 
@@ -15,6 +16,8 @@ class FedXGBTreeExecutor(TreeExecutor):
         num_local_parallel_tree: the number of trees in a round.
         local_subsample: the fraction of the rows that a tree grows from.
         num_client_bagging, local_model_path, global_model_path, train_task_name, use_gpus: without effect.
+    Raises:
+        RecipeError: ``lr_mode`` is neither ``uniform`` nor ``scaled``.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class FedXGBTreeExecutor(TreeExecutor):
         use_gpus: bool = False,
     ) -> None:
         super().__init__()
+        if lr_mode not in ("uniform", "scaled"):
+            raise RecipeError(f"lr_mode is {lr_mode!r}; write 'uniform' or 'scaled'")
         self.training_mode = training_mode
         self.lr_scale = lr_scale
         self.lr_mode = lr_mode
