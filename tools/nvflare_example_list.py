@@ -245,7 +245,7 @@ NOTES = {
     "hello-numpy-process": "NVIDIA FLARE takes longer than the limit on busy cores; so does job-api-cyclic.",
     "cifar10-fedavg": "sites with the same share of each class (--alpha 100), as in all of the suite for PyTorch. By"
     " default two sites have few classes in common, and the mean of their models knows none after some rounds.",
-    "mlflow-lightning": "the script asks Lightning for no device at all where there is no GPU, which Lightning refuses.",
+    "mlflow-lightning": "the script asks Lightning for no device at all without a GPU, which Lightning refuses.",
     "job-api-kmeans": "the centers of the first round come from an unseeded k-means.",
     "p2p-consensus": "the sites begin with random numbers and end with their mean.",
 }
