@@ -141,6 +141,13 @@ def test_limits_of_statistics_are_named_in_a_list(tmp_path):
         load_job_folder(job)
 
 
+def test_a_least_count_with_a_fraction_is_not_lowered():
+    pytest.importorskip("flare_stats")
+    from nvflare.app_common.statistics.min_count_cleanser import MinCountCleanser
+
+    assert MinCountCleanser(2.5).min_count == 3
+
+
 def test_a_site_may_read_ids_in_another_way_than_all_others(tmp_path):
     pytest.importorskip("flare_psi")
 

@@ -1,5 +1,7 @@
 """MinCountCleanser, a limit for statistics."""
 
+import math
+
 from nvflare._flare.statistics import StatisticsPart
 
 
@@ -14,4 +16,4 @@ class MinCountCleanser(StatisticsPart):
 
     def __init__(self, min_count: float) -> None:
         super().__init__()
-        self.min_count = int(min_count)
+        self.min_count = math.ceil(min_count)  # not below what is asked for
