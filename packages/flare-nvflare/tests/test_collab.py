@@ -204,9 +204,19 @@ class Failing:
         collab.get_clients(["site-3"])
 
 
+class Single:
+    @collab.main
+    def run(self) -> None:
+        collab.get_clients("site-1")
+
+
 @pytest.mark.parametrize(
     ("server", "words"),
-    [(Nothing(), "mark one with @collab.main"), (Failing(), "there is no site 'site-3'; the sites are site-1, site-2")],
+    [
+        (Nothing(), "mark one with @collab.main"),
+        (Failing(), "there is no site 'site-3'; the sites are site-1, site-2"),
+        (Single(), r"takes a list of names; write \['site-1'\]"),
+    ],
 )
 def test_an_error_of_the_server_fails_the_job(server, words, tmp_path):
     with pytest.raises(JobFailed, match=words):

@@ -74,8 +74,11 @@ class Collab:
 
         Raises:
             FlareError: there is none of a name.
+            TypeError: a single name is given instead of a list.
         """
         party = current().party
+        if isinstance(names, str):
+            raise TypeError(f"get_clients() takes a list of names; write [{names!r}]")
         if unknown := [name for name in names if name not in party.sites]:
             raise FlareError(f"there is no site {unknown[0]!r}; the sites are {', '.join(party.sites)}")
         return Proxies(party, [Proxy(party, name) for name in names])
