@@ -15,8 +15,10 @@ import sys
 import keras
 from nvflare.app_opt.tf.fedopt_ctl import FedOpt
 from nvflare.app_opt.tf.job_config.model import TFModel
+from nvflare.app_opt.tf.recipes import FedAvgRecipe
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.script_runner import FrameworkType, ScriptRunner
+from nvflare.recipe import SimEnv
 from net import Net
 
 job = FedJob(name="fedopt")
@@ -39,6 +41,13 @@ job.simulator_run(sys.argv[1])
 model = Net(2)
 model(keras.ops.zeros((1, 2)))
 model.load_weights(sys.argv[1] + "/server/simulate_job/app_server/tf_model.weights.h5")
+described = {"class_path": "net.Net", "args": {"units": 2}}
+recipe = FedAvgRecipe(name="averaging", min_clients=2, num_rounds=1, model=described, train_script="train.py")
+folder = recipe.execute(SimEnv(num_clients=2, workspace_root=sys.argv[1] + "/recipes")).get_result()
+averaged = Net(2)
+averaged(keras.ops.zeros((1, 2)))
+averaged.load_weights(folder + "/server/simulate_job/app_server/tf_model.weights.h5")
+print("averaged", averaged.dense.get_weights()[0].tolist())
 print("kernel", model.dense.get_weights()[0].tolist(), "mean", model.get_layer("norm").get_weights()[2])
 """
 NET = """
@@ -83,3 +92,4 @@ def test_a_controller_takes_steps_of_an_optimizer_of_keras_and_averages_statisti
     assert done.returncode == 0, done.stderr
     kernel = 1 + (0.25 * 1 + 0.5 * 1)  # the second step: momentum, and half the rate
     assert f"kernel {[[kernel] * 2] * 2} mean [2. 2.]" in done.stdout
+    assert "averaged [[1.0, 1.0], [1.0, 1.0]]" in done.stdout

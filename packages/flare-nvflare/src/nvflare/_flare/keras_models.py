@@ -16,7 +16,7 @@ from flare_core.recipe import wrong_model
 from flare_core.recipes.initial_model import made_model
 from flare_recipes_tf.model import KerasModel
 from nvflare._flare.layout import Outputs
-from nvflare._flare.params import split
+from nvflare._flare.params import joined, split
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,11 +67,11 @@ class CyclicRecipe(flare_recipes_np.CyclicRecipe):
         return model
 
 
-def source(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model to start from, as arguments of one of the recipes above.
+def source(given: Mapping[str, Any]) -> tuple[dict[str, Any], Outputs]:
+    """Return the model to start from, as arguments of one of the recipes above, and the form of its results.
 
-    A model that is not built is built for the shape in its attribute ``_input_shape``. Keras then counts the names of
-    layers from the beginning, so that a site's model has the same names.
+    A model that is not built is built for the shape in its attribute ``_input_shape``. Keras counts the names of layers
+    from the beginning before and after, so that a model that is described has the names that a site's model has.
 
     Args:
         given: the arguments ``model`` or ``initial_model``, and ``initial_ckpt``, a file of weights or a model.
@@ -79,6 +79,7 @@ def source(given: Mapping[str, Any]) -> dict[str, Any]:
         RecipeError: there is none, or it cannot be built.
     """
     value = given["initial_model"] if given["model"] is None else given["model"]
+    keras.utils.clear_session(free_memory=False)
     model, ckpt = made_model(value), given["initial_ckpt"]
     path = None if ckpt is None else find_script(ckpt, calling_folder(), argument="initial_ckpt")
     if model is None and path is not None and path.suffix == ".keras":
@@ -88,7 +89,8 @@ def source(given: Mapping[str, Any]) -> dict[str, Any]:
         model.load_weights(path)
     arrays = weights_of(model)
     keras.utils.clear_session(free_memory=False)
-    return {"model": arrays, "initial_model": None, "initial_ckpt": None, "trainable": trainable(model)}
+    start = {"model": arrays, "initial_model": None, "initial_ckpt": None, "trainable": trainable(model)}
+    return start, _outputs(model)
 
 
 def built(model: Any) -> Any:
@@ -122,13 +124,15 @@ def weights_of(model: Any) -> dict[str, Any]:
     return arrays
 
 
-def outputs() -> Outputs:
-    """Return the results of these recipes: the weights of each layer, as arrays ``layer/~index``."""
+def _outputs(model: Any) -> Outputs:
+    """Return the results of these recipes: a file of weights, which ``model.load_weights`` reads."""
 
     def write(run: Run, name: str, app: Path, job: Path) -> None:
-        import numpy as np
-
-        np.savez(app / f"{'' if name == 'global' else 'best_'}tf_model.weights.npz", **run.load_model(name))
+        before = model.get_weights()
+        for layer, weights in joined(run.load_model(name), {}).items():
+            model.get_layer(name=layer).set_weights(weights)
+        model.save_weights(app / f"{'' if name == 'global' else 'best_'}tf_model.weights.h5")
+        model.set_weights(before)  # the model is the user's
 
     return Outputs(write, "SRV_tf_model.weights.h5", "SRV_best_tf_model.weights.h5")
 

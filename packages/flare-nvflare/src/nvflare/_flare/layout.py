@@ -2,6 +2,7 @@
 
 <folder>/summary.json, metrics.jsonl, log.txt                                  Flare's record of the run
 <folder>/server/simulate_job/app_server/FL_global_model.pt, best_…             PyTorch: {"model": state dict, …}
+<folder>/server/simulate_job/app_server/tf_model.weights.h5                    Keras
 <folder>/server/simulate_job/app_server/model_param.joblib                     scikit-learn
 <folder>/server/simulate_job/models/server.npy                                 a model that is one array
 <folder>/server/simulate_job/cross_site_val/cross_val_results.json             {site of the data: {model: metrics}}; {}

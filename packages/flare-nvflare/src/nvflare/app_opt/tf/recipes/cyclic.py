@@ -38,5 +38,6 @@ class CyclicRecipe(Recipe):
         server_config_overrides: Mapping[str, Any] | None = None,
         client_config_overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        given = {**locals(), **keras_models.source(locals())}
-        super().__init__(native_job(keras_models.CyclicRecipe, given, keras_models.outputs()))
+        given = locals()
+        source, outputs = keras_models.source(given)
+        super().__init__(native_job(keras_models.CyclicRecipe, {**given, **source}, outputs))

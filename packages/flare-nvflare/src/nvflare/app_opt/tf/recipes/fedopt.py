@@ -37,5 +37,8 @@ class FedOptRecipe(Recipe):
     ) -> None:
         rate = ((optimizer_args or {}).get("args") or {}).get("learning_rate", 0.01)
         schedule = described_schedule(lr_scheduler_args, KERAS, rate, num_rounds)
-        given = {**locals(), **keras_models.source(locals()), "lr_scheduler_args": schedule}
-        super().__init__(averaging_job(keras_models.FedOptRecipe, given, keras_models.outputs()))
+        given = locals()
+        source, outputs = keras_models.source(given)
+        super().__init__(
+            averaging_job(keras_models.FedOptRecipe, {**given, **source, "lr_scheduler_args": schedule}, outputs)
+        )

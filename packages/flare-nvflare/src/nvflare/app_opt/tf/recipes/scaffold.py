@@ -31,5 +31,6 @@ class ScaffoldRecipe(Recipe):
         server_memory_gc_rounds: int = 0,
         client_memory_gc_rounds: int = 0,
     ) -> None:
-        given = {**locals(), **keras_models.source(locals())}
-        super().__init__(averaging_job(keras_models.ScaffoldRecipe, given, keras_models.outputs()))
+        given = locals()
+        source, outputs = keras_models.source(given)
+        super().__init__(averaging_job(keras_models.ScaffoldRecipe, {**given, **source}, outputs))
