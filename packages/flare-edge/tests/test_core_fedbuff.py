@@ -255,7 +255,7 @@ def test_open_orders_that_a_restarted_server_does_not_know_go_on():
         ({"max_model_version": 0}, "ModelManagerConfig.max_model_version is 0; give an integer of at least 1"),
         ({"max_model_history": 0}, "ModelManagerConfig.max_model_history is 0; .*or None"),
         ({"global_lr": float("nan")}, "ModelManagerConfig.global_lr is nan; give a number above 0"),
-        ({"update_timeout": 0}, "ModelManagerConfig.update_timeout is 0"),
+        ({"update_timeout": -1}, "ModelManagerConfig.update_timeout is -1"),
         ({"max_update_norm": 0}, "max_update_norm is 0"),
     ],
 )

@@ -66,7 +66,7 @@ def test_real_and_simulated_runs_agree_on_every_decision_when_speeds_are_replaye
 
     begin = json.loads(real[0])
     settings = FedBuffSettings.from_data(begin["settings"])
-    at_once = replace(settings, models=replace(settings.models, update_timeout=1e-7))  # the record has the waits
+    at_once = replace(settings, models=replace(settings.models, update_timeout=0))  # the record has the waits
     simulated = io.StringIO()
     Simulation(at_once, read_record(real), NoTraining(), seed=begin["seed"], record=simulated).run()
     expected = decisions_of(real)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flare_edge.errors import EdgeError
-from flare_edge.fedbuff import DeviceManagerConfig, FedBuffSettings, ModelManagerConfig, replay
+from flare_edge.fedbuff import DeviceManagerConfig, FedBuffSettings, ModelManagerConfig, RecordedFedBuff, replay
+from flare_edge.messages import Batch, VersionSum
 from flare_edge.virtual import (
     Battery,
     Device,
@@ -256,13 +257,31 @@ def decisions_of(record):
     return [each for each in found if each["orders"] or each["version"] or each["withdrawn"]]
 
 
+def test_results_that_came_to_the_server_together_count_together():
+    """Also if all orders of one gateway are answered, so that it need not wait for others."""
+    settings = buffered(updates=2, at_once=5, versions=1, update_timeout=0)
+    record, seconds = io.StringIO(), 0.0
+    machine = RecordedFedBuff(settings, 0)
+    machine.begin_record(record, lambda: seconds)
+    machine.join("a", ["a/1", "a/2"])
+    machine.join("b", ["b/1", "b/2", "b/3"])
+    orders = machine.decide().orders
+    seconds = 1.0
+    for gateway in ("a", "b"):
+        tickets = [order.ticket for order in orders if order.gateway == gateway][:2]
+        machine.merge(Batch({gateway: 1}, {0: VersionSum({}, 2, 2, {})}, tickets))
+    assert machine.decide().version.count == 4
+    history = Simulation(settings, read_record(record.getvalue().splitlines()), NoTraining()).run()
+    assert [each.count for each in history.versions] == [4]
+
+
 def test_a_recorded_fleet_is_simulated_to_the_same_decisions():
     fleet = FleetModel(60, 3, 5, failure_rate=0.05, presence=Presence(600.0, 300.0)).devices()
     first = io.StringIO()
     Simulation(buffered(update_timeout=20.0), fleet, NoTraining(), seed=5, record=first).run()
     again = io.StringIO()
     recorded = read_record(first.getvalue().splitlines())
-    Simulation(buffered(update_timeout=1e-7), recorded, NoTraining(), seed=5, record=again).run()
+    Simulation(buffered(update_timeout=0), recorded, NoTraining(), seed=5, record=again).run()
     expected, found = decisions_of(first.getvalue()), decisions_of(again.getvalue())
     assert len(expected) > 50
     assert found == expected

@@ -20,7 +20,8 @@ class ModelManagerConfig:
         max_num_active_model_versions: devices work on the newest so many versions; orders for older ones are withdrawn.
             None: none is withdrawn. A result that comes nevertheless is used if its version is kept.
         max_model_version: the run ends with this version.
-        update_timeout: a gateway reports at the latest so many seconds after the first result that it has not reported.
+        update_timeout: a gateway reports at the latest so many seconds after the first result that it has not reported;
+            0: at once.
         num_updates_for_model: number of updates of which a version is made, at least.
         max_model_history: updates of the newest so many versions are used, and older ones dropped. None: all are used.
         staleness_weight: multiply an update by ``(1 + age) ** -0.5``, with the number of versions made since as age;
@@ -47,7 +48,8 @@ class ModelManagerConfig:
         _check_int(self, "max_model_version", 1)
         _check_int(self, "num_updates_for_model", 1)
         _check_int(self, "max_model_history", 1, optional=True)
-        _check_positive(self, "update_timeout")
+        if self.update_timeout != 0:
+            _check_positive(self, "update_timeout")
         _check_positive(self, "global_lr")
         Scale.for_norm(self.max_update_norm)
 

@@ -73,8 +73,9 @@ def read_trace(path: Path, *, seed: int = 0) -> list[Device]:
 def read_record(lines: Iterable[str], *, seed: int = 0) -> list[Device]:
     """Return the devices of a recorded run, real or simulated, in the order in which they joined.
 
-    A simulation of this fleet with the run's settings and seed, and without an ``update_timeout`` of its own, makes the
-    same decisions; with others, it shows what they would have changed.
+    A simulation of this fleet with the run's seed and settings, but an ``update_timeout`` of 0, makes the same
+    decisions: the times in the record are those at which results came to the server. With other settings, it shows what
+    they would have changed.
 
     Args:
         lines: of the record, with times.
