@@ -337,15 +337,15 @@ SLOWEST = ["--durations=15", "--durations-min=5"]
 
 @nox.session(python=False, default=False, requires=["everything"])
 def e2e(session: nox.Session) -> None:
-    """Run the tests that span packages, and the packages' tests that need torch."""
-    need_torch = [
+    """Run the tests that span packages, and the packages' tests that need torch or TensorFlow."""
+    heavy = [
         str(path.relative_to(ROOT))
         for package, project in PROJECTS.items()
         if "test-torch" in project.get("dependency-groups", {})
         for path in sorted((ROOT / "packages" / package / "tests").rglob("test_*.py"))
-        if re.search(r"""importorskip\(\s*["']torch""", path.read_text(encoding="utf-8"))
+        if re.search(r"""(importorskip|find_spec)\(\s*["'](torch|tensorflow)""", path.read_text(encoding="utf-8"))
     ]
-    paths = session.posargs or ["tests", *need_torch]
+    paths = session.posargs or ["tests", *heavy]
     run_in_everything(session, "pytest", *SLOWEST, "-m", "not deployed", *paths)
 
 
