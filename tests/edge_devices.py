@@ -77,6 +77,12 @@ class MarkedDevices:
             self._marks = False
             return sorted(self.accepted)
 
+    @property
+    def sent(self) -> set[int]:
+        """The places of all updates, those on their way included."""
+        with self._changed:
+            return set(self._places.values())
+
     def wait_told(self, timeout_s: float = 30.0) -> None:
         """Wait until a device was told that the run is over; others find no gateway, and try for a while."""
         with self._changed:

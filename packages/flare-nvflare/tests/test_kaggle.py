@@ -1,5 +1,7 @@
 """Downloads from Kaggle, with a stand-in for its client."""
 
+import sys
+
 import pytest
 
 from nvflare._flare.errors import NotProvidedError
@@ -22,7 +24,7 @@ def client(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "kagglehub.py").write_text(CLIENT.format(cache=str(tmp_path / "cache")))
     monkeypatch.syspath_prepend(tmp_path / "package")
-    monkeypatch.delitem(__import__("sys").modules, "kagglehub", raising=False)
+    monkeypatch.delitem(sys.modules, "kagglehub", raising=False)
 
 
 def test_a_data_set_becomes_a_folder_that_only_a_later_download_replaces(client, tmp_path):
@@ -40,6 +42,6 @@ def test_a_data_set_becomes_a_folder_that_only_a_later_download_replaces(client,
 
 
 def test_without_the_client_the_remedy_is_named(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "kagglehub", None)  # as if it were not installed
     with pytest.raises(NotProvidedError, match="pip install kagglehub"):
         download("owner/name", "data")
