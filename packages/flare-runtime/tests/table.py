@@ -34,13 +34,7 @@ class Table:
         self.cells = {}
         self.downloaders = {}
         for site in sites:
-            cell = self.cells[site] = Cell(site)
-            self.downloaders[site] = Downloader(cell)
-            here, there = SocketLink.pair("server", site)
-            self.server.attach(here)
-            cell.attach(there)
-            cell.handle("task", self._on_task)
-            cell.handle("end", lambda message: None)
+            self.connect(site)
         self.checkpoints = CheckpointStore(folder, SafetensorsPersistor(), CodeBundle(folder.path))
         self.log = EventLog(folder)
         roster = Roster({site: site for site in sites}, can_leave=False)
@@ -54,6 +48,16 @@ class Table:
             checkpoints=self.checkpoints,
         )
         self.federation.events.subscribe(Event, self.log.write)
+
+    def connect(self, name: str) -> None:
+        """Connect the cell of a site."""
+        cell = self.cells[name] = Cell(name)
+        self.downloaders[name] = Downloader(cell)
+        here, there = SocketLink.pair("server", name)
+        self.server.attach(here)
+        cell.attach(there)
+        cell.handle("task", self._on_task)
+        cell.handle("end", lambda message: None)
 
     def _on_task(self, message) -> None:
         self.tasks[message.to].append(message.payload)

@@ -18,10 +18,13 @@ class Devices(Table):
     """A table whose sites get tasks at different times."""
 
     def __init__(self, folder, sites=SITES) -> None:
-        self.given = {site: queue.Queue() for site in sites}
+        self.given: dict[str, queue.Queue] = {}
         super().__init__(folder, sites)
-        for cell in self.cells.values():
-            cell.handle("withdraw", lambda message: None)
+
+    def connect(self, name: str) -> None:
+        self.given[name] = queue.Queue()
+        super().connect(name)
+        self.cells[name].handle("withdraw", lambda message: None)
 
     def _on_task(self, message) -> None:
         self.given[message.to].put(message.payload)
@@ -31,11 +34,11 @@ class Devices(Table):
         task_id, _, _, _, model, _ = self.given[site].get(timeout=20)
         return task_id, model
 
-    def answer(self, site: str, task_id: int, value: float, *, kind=ParamsType.DIFF, **rest) -> None:
+    def answer(self, cell: str, task_id: int, value: float, *, kind=ParamsType.DIFF, site=None, **rest) -> None:
         """Reply, and return when the server has received the reply."""
         model = FLModel(params={"w": np.full(3, value)}, params_type=kind, **rest)
-        self.cells[site].send("server", "result", [task_id, site, model])
-        self.cells[site].request("server", "sync", timeout_s=20)
+        self.cells[cell].send("server", "result", [task_id, site or cell, model])
+        self.cells[cell].request("server", "sync", timeout_s=20)
 
 
 @pytest.fixture
@@ -171,6 +174,26 @@ def test_a_lost_site_is_not_awaited(devices):
     table.federation.leave("site-2", "its cable was cut")
     table.answer("site-3", tasks["site-3"], 1.0)
     table.answer("site-3", table.next_task("site-3")[0], 1.0)
+    thread.join(20)
+    assert not errors
+    np.testing.assert_allclose(saved(table), 2.0)
+
+
+def test_a_site_that_returns_before_its_loss_is_noticed_gets_its_task_again(devices):
+    """Its new process knows nothing of the task that the former one was given."""
+    table = devices(2)
+    table.federation.roster.can_leave = True
+    thread, errors = start(table, FedAvg(min_clients=2, num_rounds=1))
+    tasks = {site: table.next_task(site)[0] for site in ("site-1", "site-2")}
+    table.connect("site-1.second")
+    table.cells["site-1.second"].send("server", "ready", ["site-1"])
+    again = table.next_task("site-1.second")[0]
+    table.federation.leave_below("site-1", "its connection ended")  # noticed after all
+    table.connect("site-1.third")
+    table.cells["site-1.third"].send("server", "ready", ["site-1"])
+    assert table.next_task("site-1.third")[0] == again == tasks["site-1"]
+    table.answer("site-1.third", again, 1.0, site="site-1")
+    table.answer("site-2", tasks["site-2"], 3.0)
     thread.join(20)
     assert not errors
     np.testing.assert_allclose(saved(table), 2.0)

@@ -167,3 +167,36 @@ def test_errors_are_forwarded_to_the_requester(tree):
     tree.site_2.handle("fail", fail)
     with pytest.raises(RemoteError, match="no such record"):
         tree.job.request("site-2", "fail", timeout_s=WAIT_S)
+
+
+def test_a_loss_is_known_before_what_arrives_later(tree):
+    """An inline callback does not wait for the pool, and a new cell of that name is not taken for the lost one."""
+    seen: SimpleQueue = SimpleQueue()
+    go_on = threading.Event()
+    tree.server.on_peer_lost(lambda peer, error: seen.put(f"{peer} lost"), inline=True)
+    tree.server.on_peer_lost(lambda peer, error: go_on.wait(WAIT_S))  # on the pool, as slow as may be
+    tree.server.handle("note", lambda message: seen.put(f"{message.sender} {message.payload}"), inline=True)
+    tree.server.handle("pass", lambda message: None)
+    tree.ward.request("server", "pass", timeout_s=WAIT_S)
+    tree.ward.close()
+    assert seen.get(timeout=WAIT_S) == "hospital.ward-3 lost"
+    again = tree._below(tree.relay, "hospital.ward-3")
+    again.send("server", "note", "is back")
+    assert seen.get(timeout=WAIT_S) == "hospital.ward-3 is back"
+    go_on.set()
+
+
+def test_a_cell_cannot_return_before_its_loss_has_been_handled(make_network):
+    network = make_network("unix")
+    server, handling, go_on = network.cell("server"), threading.Event(), threading.Event()
+    server.on_peer_lost(lambda peer, error: (handling.set(), go_on.wait(WAIT_S)))
+    address = network.listen(server)
+    first = network.cell("site-1")
+    first.connect(address, **network.proof(first))
+    network.settle(server, first)
+    first.close()
+    assert handling.wait(WAIT_S)
+    second = network.cell("site-1")
+    with pytest.raises(UnreachableError, match="server is still handling the end of its former link to site-1"):
+        second.connect(address, **network.proof(second))
+    go_on.set()

@@ -160,7 +160,7 @@ class Downloader:
         cell.handle("tensor.manifest", self._manifest)
         cell.handle("object.piece", self._piece)
         cell.handle("tensor.release", self._release, inline=True)
-        cell.on_peer_lost(self._lose)
+        cell.on_peer_lost(self._lose, inline=True)
 
     def offer(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Cell:
         self._streams = Streams(name, self._pool)
         self._forwarder = Forwarder(name, self._links, self._pool, forwards)
         self._sealer: Sealer | None = None
-        self._lost: list[Callable[[str, BaseException | None], None]] = []
+        self._lost: list[tuple[Callable[[str, BaseException | None], None], bool]] = []
 
     def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
         """Serve ``topic``: the handler's return value is the reply to a request, its exception reaches the requester.
@@ -91,13 +91,19 @@ class Cell:
         """Serve byte streams of ``topic``; an exception of ``handler`` reaches the writer."""
         self._streams.handle(topic, handler)
 
-    def on_peer_lost(self, callback: Callable[[str, BaseException | None], None]) -> None:
+    def on_peer_lost(self, callback: Callable[[str, BaseException | None], None], *, inline: bool = False) -> None:
         """Register a callback for lost peers; it gets the peer's name and the error that ended the link.
 
         It is also called for a cell beyond a forwarding peer that is lost or was never reachable, but not for links
-        that end because this cell is closed.
+        that end because this cell is closed. The name of a peer stays taken until all callbacks have returned.
+
+        Args:
+            callback: called with the name and the error.
+            inline: call it for cells beyond a peer on the thread that reads the link, before anything that arrives
+                later, instead of on the thread pool; it must not block. So the loss of a cell cannot be mistaken for
+                that of its successor, which connects under the same name or below it.
         """
-        self._lost.append(callback)
+        self._lost.append((callback, inline))
 
     def listen(self, address: str, *, secret: bytes | None = None, credentials: Credentials | None = None) -> str:
         """Accept connections; return the address for peers, with the actual port if port 0 was requested.
@@ -192,7 +198,7 @@ class Cell:
         from flare_transport.sealing import Sealer  # needs cryptography, an optional dependency
 
         sealer = self._sealer = Sealer(self, credentials)
-        self.on_peer_lost(lambda peer, error: sealer.forget(peer))
+        self.on_peer_lost(lambda peer, error: sealer.forget(peer), inline=True)
 
     def send(self, to: str, topic: str, payload: Any = None, *, sealed: bool = False) -> None:
         """Send a message that needs no reply; it arrives after all messages sent to that cell before.
@@ -357,8 +363,12 @@ class Cell:
         """Fail pending operations with a cell that a link does not lead to any more; called on the link's thread."""
         self._replies.fail(link, reason, lost=name)
         self._streams.fail(link, reason, lost=name)
-        # Callbacks may block, and the link still delivers frames.
-        self._pool.submit(partial(self._call_back, name, PeerLostError(reason)))
+        error = PeerLostError(reason)
+        self._call_back(name, error, [callback for callback, is_inline in self._lost if is_inline])
+        # The others may block, and the link still delivers frames.
+        self._pool.submit(
+            partial(self._call_back, name, error, [callback for callback, is_inline in self._lost if not is_inline])
+        )
 
     def _on_end(self, link: Link, error: BaseException | None) -> None:
         """Fail pending operations over a link. It refuses to send by now, so no new ones can start after this."""
@@ -369,11 +379,16 @@ class Cell:
         self._streams.fail(link, reason)
         self._forwarder.link_ended(link, reason)
         if not self._links.closed:
-            self._call_back(link.peer, error)
+            self._call_back(link.peer, error, [callback for callback, _ in self._lost])
         self._links.forget(link)
 
-    def _call_back(self, peer: str, error: BaseException | None) -> None:
-        for callback in self._lost:
+    def _call_back(
+        self,
+        peer: str,
+        error: BaseException | None,
+        callbacks: Sequence[Callable[[str, BaseException | None], None]],
+    ) -> None:
+        for callback in callbacks:
             try:
                 callback(peer, error)
             except Exception:

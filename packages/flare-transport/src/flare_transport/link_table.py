@@ -108,5 +108,8 @@ class LinkTable:
             raise UnreachableError(f"the cell {self._name} is closed")
         if peer == self._name:
             raise UnreachableError(f"{peer} is this cell's own name; names are unique")
+        # Others must learn of the end of a former link before anything arrives over its successor.
+        if any(each.peer == peer for each in self._ending):
+            raise NameTakenError(f"{self._name} is still handling the end of its former link to {peer}; connect again")
         if peer in self.by_peer or peer in self._reserved:
             raise NameTakenError(f"{self._name} already has a link to {peer}; names are unique")

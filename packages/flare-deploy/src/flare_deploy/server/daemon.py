@@ -10,6 +10,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -96,7 +97,9 @@ class ServerDaemon:
         )
         self.downloader = Downloader(self.cell)
         self.followers = Followers(self)
-        self.cell.on_peer_lost(self._peer_lost)
+        self._losses: deque[tuple[str, str]] = deque()  # of connections, in their order; not handled yet
+        self.cell.on_peer_lost(self._note_loss, inline=True)
+        self.cell.on_peer_lost(lambda peer, error: self.handle_losses())
         AdminHandlers(self)
         SiteHandlers(self)
 
@@ -309,8 +312,14 @@ class ServerDaemon:
             ended.stop_sites()
         self.followers.wake(job)
 
-    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
-        self._sites_lost(peer, f"its connection ended ({error or 'closed'})")
+    def _note_loss(self, peer: str, error: BaseException | None) -> None:
+        self._losses.append((peer, f"its connection ended ({error or 'closed'})"))
+
+    def handle_losses(self) -> None:
+        """Mark the sites behind lost connections as disconnected, before any of them that is back is made known."""
+        with self.lock:
+            while self._losses:
+                self._sites_lost(*self._losses.popleft())
 
     def _sites_lost(self, peer: str, reason: str) -> None:
         """Mark a site, or all sites behind a relay, as disconnected."""

@@ -69,7 +69,7 @@ class _JobProcess:
         self._logs: dict[str, BinaryIO] = {}
 
     def run(self) -> None:
-        self._cell.on_peer_lost(self._peer_lost)
+        self._cell.on_peer_lost(self._peer_lost, inline=True)  # in order with "ready"
         for topic, note in (
             ("site.left", SitesFederation.leave),
             ("site.removed", SitesFederation.remove),

@@ -59,6 +59,7 @@ class SiteHandlers:
         _version, resources = message.payload
         site = self._site(message)
         with self._daemon.lock:
+            self._daemon.handle_losses()  # else that of its former connection could be taken for this one's
             self._daemon.connected[site] = Capacity.of(resources)
             logger.info("site connected site=%s", site)
             for job in self._daemon.running.values():

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flare_core import PartyError
@@ -34,11 +36,14 @@ class ServerHub(Hub):
         self._can_leave = False
         self._watchers: dict[str, set[str]] = defaultdict(set)  # by party, the cells that are notified of changes
         self._watching = threading.Lock()
+        self._counter = itertools.count(1)
+        self._arrived: dict[str, int] = {}  # the cells of sites that are connected, numbered in the order of arrival
         self.endpoint(SERVER)
+        cell.handle("endpoint.here", self._on_here, inline=True)
         cell.handle("endpoint.join", self._on_join)
         cell.handle("endpoint.ready", self._on_ready)
         cell.handle("endpoint.where", self._on_where)
-        cell.on_peer_lost(lambda peer, error: self.leave(peer, f"its connection ended ({error or 'closed'})"))
+        cell.on_peer_lost(self._peer_lost, inline=True)
 
     def begin(self, sites: Sequence[str], may_serve: Callable[[str, str], bool], *, can_leave: bool) -> None:
         """Set the parties of the job.
@@ -60,14 +65,8 @@ class ServerHub(Hub):
         self._change([SERVER], is_open=True)
 
     def leave(self, cell: str, reason: str) -> None:
-        """Handle the loss of a cell and of all cells below it; thread-safe."""
-        lost = [party for party in self.directory.at(cell) if party != SERVER]
-        if lost:
-            with self._watching:
-                for watchers in self._watchers.values():
-                    watchers.difference_update([each for each in watchers if speaks_for(cell, each)])
-            gone = {} if self._can_leave else {"gone": reason}
-            self._change_elsewhere(lost, reason, at=cell, cell=None, is_open=False, **gone)
+        """Handle the loss of one cell; thread-safe."""
+        self._leave([cell], reason)
 
     def remove(self, site: str, reason: str) -> None:
         """Mark a site as gone for good; thread-safe."""
@@ -78,13 +77,39 @@ class ServerHub(Hub):
         self._has_begun.set()
         super().close(reason)
 
+    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        """Handle the loss of a cell and of all cells below it that have arrived so far."""
+        cells = [cell for cell in self._arrived.copy() if speaks_for(peer, cell)]
+        self._leave(cells, f"its connection ended ({error or 'closed'})")
+
+    def _leave(self, cells: Sequence[str], reason: str) -> None:
+        with self._watching:
+            for cell in cells:
+                self._arrived.pop(cell, None)
+            for watchers in self._watchers.values():
+                watchers.difference_update(cells)
+        gone = {} if self._can_leave else {"gone": reason}
+        for cell in cells:
+            lost = [party for party in self.directory.served_by(cell) if party != SERVER]
+            if lost:
+                self._change_elsewhere(lost, reason, at=cell, cell=None, is_open=False, **gone)
+
+    def _on_here(self, message: Message) -> None:
+        """Number a cell before anything can follow that concerns it, be it its loss or the arrival of its successor."""
+        self._arrived[message.sender] = next(self._counter)
+
     def _on_join(self, message: Message) -> list[str]:
-        sites = self._own_sites(message)
-        self._change(sites, cell=message.sender, is_open=False)
+        for site in self._own_sites(message):
+            self._change([site], unless=partial(self._is_outdated, message.sender), cell=message.sender, is_open=False)
         return list(self.directory.parties)
 
+    def _is_outdated(self, cell: str, place: Place) -> bool:
+        """Return True if a cell that wants to serve a party is lost, or the one that serves it has arrived later."""
+        arrived = self._arrived.get(cell)
+        return arrived is None or arrived < self._arrived.get(place.cell or "", 0)
+
     def _on_ready(self, message: Message) -> None:
-        self._change(self._own_sites(message), is_open=True)
+        self._change(self._own_sites(message), at=message.sender, is_open=True)
 
     def _on_where(self, message: Message) -> None:
         (party,) = message.payload
@@ -114,12 +139,28 @@ class ServerHub(Hub):
             target=self._change, args=(parties, reason), kwargs=changes, name="flare-parties", daemon=True
         ).start()
 
-    def _change(self, parties: Sequence[str], reason: str = "", *, at: str = "", **changes: Any) -> None:
-        """Change the places of parties, unless they have moved away from ``at``, and notify the cells that asked."""
+    def _change(
+        self,
+        parties: Sequence[str],
+        reason: str = "",
+        *,
+        at: str | None = None,
+        unless: Callable[[Place], bool] = lambda place: False,
+        **changes: Any,
+    ) -> None:
+        """Change the places of parties, and notify the cells that asked.
+
+        Args:
+            parties: the parties.
+            reason: why, for the errors of those who wait for them.
+            at: skip parties that another cell serves by now.
+            unless: skip parties for whose present place this is true.
+            changes: the fields to change.
+        """
         for party in parties:
             with self._watching:
                 place = self.directory.get(party)
-                if place is None or place.gone or (at and not speaks_for(at, place.cell or "")):
+                if place is None or place.gone or (at is not None and place.cell != at) or unless(place):
                     continue
                 self.directory.put(party, replace(place, version=place.version + 1, **changes), reason)
                 watchers = list(self._watchers[party])

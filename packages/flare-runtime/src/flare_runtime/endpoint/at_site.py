@@ -2,6 +2,7 @@
 
 Topics between a site's cell and the server's cell for the job:
 
+    endpoint.here   []       this cell is about to join
     endpoint.join   [sites]  (request) -> all parties; this cell serves these sites
     endpoint.ready  [sites]  their services have started
     endpoint.where  [party]  asks for the place of a party, now and whenever it changes
@@ -34,10 +35,11 @@ class SiteHub(Hub):
         for site in sites:
             self.endpoint(site)
         cell.handle("endpoint.at", self._on_at, inline=True)  # in order with what the server sends next
-        cell.on_peer_lost(self._peer_lost)
+        cell.on_peer_lost(self._peer_lost, inline=True)
 
     def join(self) -> None:
         """Announce the sites that are served here, and get the names of all parties."""
+        self.cell.send(self._server, "endpoint.here", [])
         self.directory.parties = tuple(self.cell.request(self._server, "endpoint.join", [self._sites]).payload)
 
     def open(self) -> None:

@@ -77,6 +77,10 @@ class Directory:
         """Return the parties known to be served by a cell or one below it."""
         return [party for party, place in self._places.copy().items() if place.cell and speaks_for(cell, place.cell)]
 
+    def served_by(self, cell: str) -> list[str]:
+        """Return the parties known to be served by this very cell."""
+        return [party for party, place in self._places.copy().items() if place.cell == cell]
+
     def forget(self, party: str) -> None:
         """Forget the place of a party whose cell cannot be reached, so that it is asked for again."""
         with self._changed:

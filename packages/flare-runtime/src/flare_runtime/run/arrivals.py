@@ -98,10 +98,8 @@ class Arrivals:
         self.hub.remove(site, reason)
 
     def leave_below(self, peer: str, reason: str) -> None:
-        """Report the loss of a peer and of all cells below it; thread-safe."""
-        for host in self.roster.hosts.copy().values():
-            if speaks_for(peer, host):
-                self.leave(host, reason)
+        """Report the loss of a peer and of all cells below it, which the hub knows by itself; thread-safe."""
+        self._put(self._note_left_below, peer, reason)
 
     def site_ended(self, host: str, ended_by: str | None = None) -> None:
         """Report that a cell has ended without an error; thread-safe.
@@ -283,6 +281,9 @@ class Arrivals:
             self._cell.send(host, "end")
         for site in sites:
             is_awaited = site in self.roster.starting  # the run has begun with it in mind
+            former = self.roster.hosts[site]
+            if former != host and site in self.roster.present:
+                self._note_left(former, f"{host} has taken its place")
             if not self.roster.arrive(site, host):
                 continue
             self._ended.discard(site)
@@ -291,6 +292,11 @@ class Arrivals:
             for conversation in self._open:
                 if site in conversation.awaited:  # its new process knows nothing of the task
                     self._dispatch.send(conversation, (site,))
+
+    def _note_left_below(self, peer: str, reason: str) -> None:
+        for host in list(self.roster.hosts.values()):
+            if speaks_for(peer, host):
+                self._note_left(host, reason)
 
     def _note_left(self, host: str, reason: str) -> None:
         if self._is_finishing:  # no task is left, so the loss costs the run nothing
