@@ -237,7 +237,6 @@ def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
         assert share < 0.15, f"{share:.1%} of {key} are off, by {off.mean()} on average"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("row", rows(FACTORS), ids=name_of)
 def test_a_run_matches_its_plain_loop_or_is_refused(project, row):
     plan: dict[str, Any] = {}
@@ -345,7 +344,6 @@ def test_a_sum_over_sites_equals_that_over_their_rows(project, part, codec, star
 
 
 @pytest.mark.deployed
-@pytest.mark.timeout(100)
 @pytest.mark.parametrize("row", [row for row in rows(KILLS) if refusal(row) is None], ids=name_of)
 def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
     place = hospital(len(sites.SITES))
@@ -373,7 +371,6 @@ def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
 
 
 @pytest.mark.deployed
-@pytest.mark.timeout(100)
 @pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:3])
 def test_a_disturbed_run_has_the_record_of_an_undisturbed_one(project, hospital, name, victim, arguments):
     """The same sites are drawn, the same round is the best one, and the run ends after the same round."""

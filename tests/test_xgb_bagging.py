@@ -49,7 +49,6 @@ def undisturbed(mode: str) -> str:
     return fed.files["model.json"]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("victim", "mode"),
     [("site's job", "bagging"), ("site's job", "cyclic"), ("server job", "cyclic"), ("everybody", "bagging")],

@@ -54,7 +54,6 @@ def wanted() -> str:
     return for_any_version(train(PARAMS, all_rows(), ROUNDS)[0]).to_json().decode()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("victim", "secure"),
     [
@@ -99,7 +98,6 @@ def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wa
     assert [row["round"] for row in rows if row["key"] == "train-mlogloss"] == list(range(ROUNDS))
 
 
-@pytest.mark.timeout(300)
 def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
     place = hospital(3)
     done = threading.Event()
@@ -119,7 +117,6 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
 
 
 @pytest.mark.deployed
-@pytest.mark.timeout(300)
 def test_the_recipe_runs_in_poc_env(project, wanted):
     shutil.copy(HERE / "xgb_horizontal_jobs.py", project.folder)
     project.write("job.py", POC)

@@ -52,7 +52,6 @@ def wanted() -> str:
     return train(PARAMS, joined(), ROUNDS)[0].to_json().decode()
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("victim", "secure"),
     [

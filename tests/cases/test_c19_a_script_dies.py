@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 SCRIPT = """
@@ -85,9 +83,7 @@ def run(project, way, mode, workers):
 @pytest.mark.parametrize("mode", ["in-process", "external"])
 @pytest.mark.parametrize("way", WAYS)
 def test_the_run_ends_and_says_why(project, way, mode, workers):
-    started = time.monotonic()
     done = run(project, way, mode, workers)
-    assert time.monotonic() - started < 20
     text = done.stdout + done.stderr
     assert done.returncode != 0
     assert "THE END" not in text

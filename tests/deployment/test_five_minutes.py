@@ -47,7 +47,7 @@ def test_from_an_empty_folder_to_a_result(shell, tmp_path):
 
     exported = tmp_path / "exported"
     command = [sys.executable, "job.py", "--sites", "2", "--export", exported]
-    subprocess.run(command, cwd=EXAMPLE, check=True, timeout=60)
+    subprocess.run(command, cwd=EXAMPLE, check=True, timeout=180)
     moved = exported.rename(tmp_path / "moved")
     submitted = shell.json("job", "submit", moved / "hello-pt")
     assert shell.json("job", "wait", submitted["id"])["state"] == "finished"

@@ -31,7 +31,7 @@ def undisturbed(hospital, database):
     return place, digest
 
 
-@pytest.mark.timeout(60 + 60 * RUNS)
+@pytest.mark.timeout(300 + 60 * RUNS)
 @pytest.mark.parametrize("victim", ["client job", "client", "server job", "server", "everybody"])
 def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
     place, digest = undisturbed
@@ -60,7 +60,6 @@ def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
         assert after == digest
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["server job", "everybody"])
 def test_an_optimizers_state_survives_a_kill(hospital, victim):
     place = hospital()
@@ -82,7 +81,6 @@ def test_an_optimizers_state_survives_a_kill(hospital, victim):
     assert (found["state"], after) == ("finished", digest)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["server", "site-1"])
 @pytest.mark.parametrize("wakes", [False, True])
 def test_a_process_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(hospital, victim, wakes):
@@ -146,7 +144,7 @@ SAYS_THAT_IT_HAS_SENT = """
 """
 
 
-@pytest.mark.timeout(60 + 30 * RUNS)
+@pytest.mark.timeout(300 + 30 * RUNS)
 def test_a_script_killed_between_two_tasks_continues_its_random_numbers(hospital):
     place = hospital()
     _, digest = place.run(place.job(SAYS_THAT_IT_HAS_SENT, [""]))
@@ -193,7 +191,7 @@ ASKS_BEFORE_IT_READS = """
 """
 
 
-@pytest.mark.timeout(60 + 30 * RUNS)
+@pytest.mark.timeout(300 + 30 * RUNS)
 def test_a_script_in_a_separate_process_is_killed_before_its_reply_is_read(hospital):
     place = hospital()
     settings = {"model": {"w": np.zeros(100_000)}, "launch_external_process": True}
@@ -251,7 +249,7 @@ def test_a_script_in_a_separate_process_is_restarted(hospital, victim):
     model = read_file(place.folder / "results" / found["id"] / "server" / "global_model.safetensors")
     assert model["w"].tolist() == [4.0] * 3
     assert not list(Path(tempfile.gettempdir()).glob(f"flare-{hosts[0]}-*"))  # where its socket was
-    assert not psutil.wait_procs(scripts, timeout=20)[1], "the script goes on without the job's process"
+    assert not psutil.wait_procs(scripts, timeout=60)[1], "the script goes on without the job's process"
 
 
 MEDIAN = """

@@ -107,7 +107,7 @@ def test_a_job_that_ends_while_a_site_is_away_leaves_no_code_there(hospital):
         assert code.is_dir()
         place.end("site-2")
         admin.abort(job_id)
-        assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
+        assert admin.wait(job_id, timeout_s=90)["state"] == "aborted"
     place.restart("site-2")  # which returns when it is connected
     assert not code.exists()
 
@@ -121,7 +121,7 @@ def test_a_job_that_ended_before_a_site_could_start_it_is_not_started_there(hosp
             job_id = admin.submit(place.noise_job())["id"]
             place.wait_for_events(job_id, {"event": "RunStarted"})
             admin.abort(job_id)
-            assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
+            assert admin.wait(job_id, timeout_s=90)["state"] == "aborted"
     finally:
         os.kill(process, signal.SIGCONT)
     place.run(place.noise_job())

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from flower_probe import PROBE, at_length, flower_processes, left_after, unprivileged
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), at_length, unprivileged]
+pytestmark = [pytest.mark.slow, at_length, unprivileged]
 
 JOB = """
 import json, sys

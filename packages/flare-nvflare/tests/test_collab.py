@@ -189,7 +189,7 @@ def test_the_server_and_sites_call_each_other(parts, tmp_path):
 def test_functions_of_the_launching_script_need_no_class(tmp_path):
     (tmp_path / "own.py").write_text(textwrap.dedent(FUNCTIONS))
     line = [sys.executable, "own.py", str(tmp_path / "runs")]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert "sum 16" in done.stdout, done.stderr
     assert "FINISHED:COMPLETED" in done.stdout
 

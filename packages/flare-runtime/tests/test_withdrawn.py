@@ -98,11 +98,11 @@ def outcome_of(function):
             outcome.put(error)
 
     threading.Thread(target=call, daemon=True).start()
-    return lambda: outcome.get(timeout=30)
+    return lambda: outcome.get(timeout=90)
 
 
 def tells(place, *news):
-    place.asked.get(timeout=30)
+    place.asked.get(timeout=90)
     for each in news:
         getattr(place, each)()
 

@@ -9,7 +9,7 @@ import pytest
 from flare_core import PartyError
 from flare_transport import Cell, SocketLink
 
-S = 20.0
+S = 60.0
 SITES = {"site-1": "site-1", "site-2": "site-2"}
 
 
