@@ -412,7 +412,7 @@ class Hospital:
         """Wait until a killed process, or one that ends with it, is gone."""
         for daemon in self.poc._daemons:
             if daemon.process.pid == pid:
-                daemon.process.wait(20)
+                daemon.process.wait(60)
                 return
         try:
             process = os.pidfd_open(pid)
@@ -459,9 +459,12 @@ def postgresql():
     shutil.rmtree(folder)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.at_length)])
 def database(request):
-    """A server's settings with each kind of database; the PostgreSQL database is emptied first."""
+    """A server's settings with each kind of database; the PostgreSQL database is emptied first.
+
+    Tests of what can differ between them run with both, see ``with_both_databases``, the others only at length.
+    """
     if request.param == "sqlite":
         return {}
     import sqlalchemy as sa

@@ -18,7 +18,7 @@ pytest.importorskip("flwr", reason="flwr has an environment of its own: nox -s f
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "packages" / "flare-flower" / "tests"))
 
-from flower_probe import PROBE, alive_after, at_length, flower_processes, left_after, sha_in, unprivileged
+from flower_probe import PROBE, alive_after, flower_processes, left_after, sha_in, unprivileged
 from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
@@ -84,7 +84,7 @@ def all_gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
     return not alive_after(processes, seconds)
 
 
-@at_length
+@pytest.mark.at_length
 def test_two_jobs_at_once_give_flowers_own_arrays(hospital, plain_hash):
     place = hospital(2)
     jobs = submit(place, recipe(), recipe())
@@ -92,7 +92,7 @@ def test_two_jobs_at_once_give_flowers_own_arrays(hospital, plain_hash):
     assert left_after(place.folder) == []
 
 
-@at_length
+@pytest.mark.at_length
 def test_a_cut_of_25_seconds_changes_nothing(hospital, paused, plain_hash):
     from cases.test_c21_sites_leave_and_return import Wire
 
@@ -109,7 +109,7 @@ def test_a_cut_of_25_seconds_changes_nothing(hospital, paused, plain_hash):
     wire.close()
 
 
-@at_length
+@pytest.mark.at_length
 @unprivileged
 def test_a_restarted_server_goes_on_with_the_run(hospital, paused, plain_hash):
     place = hospital(2)
@@ -123,7 +123,7 @@ def test_a_restarted_server_goes_on_with_the_run(hospital, paused, plain_hash):
     assert hash_of(place, job) == plain_hash
 
 
-@at_length
+@pytest.mark.at_length
 @unprivileged
 def test_a_killed_site_comes_back_and_the_run_goes_on(hospital, paused):
     place = hospital(3)
@@ -147,7 +147,7 @@ def test_an_aborted_job_leaves_no_process(hospital, paused):
     assert found["state"] == "aborted", found
 
 
-@at_length
+@pytest.mark.at_length
 @unprivileged
 def test_killed_job_processes_take_flowers_along_and_are_started_again(hospital, paused, plain_hash):
     place = hospital(2)
@@ -162,7 +162,7 @@ def test_killed_job_processes_take_flowers_along_and_are_started_again(hospital,
     assert hash_of(place, job) == plain_hash
 
 
-@at_length
+@pytest.mark.at_length
 def test_a_failed_app_tells_the_traceback_of_a_client(hospital):
     place = hospital(2)
     (job,) = submit(place, recipe({"behavior": "raise", "partition": -1}))
@@ -174,7 +174,7 @@ def test_a_failed_app_tells_the_traceback_of_a_client(hospital):
     shutil.rmtree(folder)
 
 
-@at_length
+@pytest.mark.at_length
 def test_sites_behind_a_relay_take_part(hospital):
     from deployment.test_relays import WARDS, add_wards
 
@@ -187,7 +187,7 @@ def test_sites_behind_a_relay_take_part(hospital):
     assert {row["site"] for row in rows if row["key"] == "mean"} == {None, "site-1", *WARDS}
 
 
-@at_length
+@pytest.mark.at_length
 def test_another_minor_version_of_flwr_is_told_before_the_start(hospital, tmp_path, monkeypatch):
     """The sites find the metadata of another version first, as if it were installed there."""
     ours = version("flwr")

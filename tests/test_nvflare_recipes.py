@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -243,9 +242,7 @@ def test_k_means_of_centres_and_counts_finds_the_clusters_of_all_sites(tmp_path)
     np.testing.assert_allclose(np.sort(centres.ravel()), [0.15, 5.15], atol=0.06)
 
 
-@pytest.mark.skipif(
-    "FLARE_SLOW_TESTS" not in os.environ, reason="starts TensorFlow in three processes; set FLARE_SLOW_TESTS=1"
-)
+@pytest.mark.at_length  # starts TensorFlow in three processes
 def test_keras_script_that_sends_lists_of_weights_by_layer(tmp_path):
     folder = run(
         tmp_path,

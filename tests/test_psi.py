@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from pathlib import Path, PurePosixPath
@@ -45,10 +44,11 @@ def job_of(folder: Path, sites: list[str], gate: str, gated: list[str]) -> Job:
     ("count", "victim"),
     [
         (5, "two sites' jobs"),
-        (2, "a site's client"),
-        (2, "server job"),
-        (2, "server"),
         (3, "everybody"),
+        *(
+            pytest.param(2, victim, marks=pytest.mark.at_length)
+            for victim in ("a site's client", "server job", "server")
+        ),
     ],
 )
 def test_processes_that_are_killed_in_the_middle_and_restarted_change_nothing(hospital, count, victim):
@@ -60,7 +60,7 @@ def test_processes_that_are_killed_in_the_middle_and_restarted_change_nothing(ho
         if times == 1:
             processes[site] = pid
             reached.release()
-            threading.Event().wait(60)  # until it is killed
+            threading.Event().wait(300)  # until it is killed
 
     gate = place.gate(decide)
     with place.admin() as admin:
@@ -83,7 +83,7 @@ def site_folder(place, job, site):
     return place.kit(site) / "jobs" / job / "run" / "sites" / site
 
 
-@pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes half a minute; set FLARE_SLOW_TESTS=1")
+@pytest.mark.at_length
 def test_three_sites_of_100_000_ids_find_what_all_of_them_have(tmp_path):
     from flare_psi import PSIRecipe
     from flare_runtime import SimEnv

@@ -16,7 +16,8 @@ bound for a number:
 The cells of a notebook are run as well, and compared in the same way with the outputs that it holds.
 
 Usage: check_examples.py [folder or notebook ...], by default all below examples/ that contain a job.py, and all
-notebooks there, but for those that have environments of their own.
+notebooks there, but for those that have environments of their own, and those that take minutes, unless FLARE_SLOW_TESTS
+is in the environment.
 """
 
 from __future__ import annotations
@@ -39,15 +40,18 @@ BAR = re.compile(r"<!-- at (?P<side>least|most) (?P<value>[\d.]+): (?P<label>[^\
 NUMBER = re.compile(r"(?<![\w.])-?\d+(\.\d+)?(e-?\d+)?")
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 ADVANCED = ROOT / "examples" / "advanced"
 # These have environments of their own: nox -s flower, nox -s executorch, nox -s monai.
 APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch", ADVANCED / "monai"}
+# These take minutes; tests/test_cifar10_example.py runs a smaller one.
+LONG = {ADVANCED / "cifar10"}
 
 
 def main(arguments: list[str]) -> int:
     chosen = [Path(argument).resolve() for argument in arguments]
-    found = (path for path in ROOT.glob("examples/**/job.py") if not APART & set(path.parents))
+    left_out = APART if "FLARE_SLOW_TESTS" in os.environ else APART | LONG
+    found = (path for path in ROOT.glob("examples/**/job.py") if not left_out & set(path.parents))
     chosen = chosen or [*sorted(path.parent for path in found), *sorted(ROOT.glob("examples/**/*.ipynb"))]
     checks = (check_notebook(path) if path.suffix == ".ipynb" else check(path) for path in chosen)
     failures = [failure for problems in checks for failure in problems]

@@ -19,11 +19,11 @@ def held(hospital):
 
     def decide(site, pid, times):
         is_held.set()
-        go_on.wait(60)
+        go_on.wait(300)
 
     with place.admin() as admin:
         id_ = admin.submit(place.noise_job(place.gate(decide)))["id"]
-    assert is_held.wait(60)
+    assert is_held.wait(300)
     yield place, id_, go_on
     go_on.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
@@ -73,7 +72,7 @@ def test_both_directions_at_once(project):
     transfer(project, [48 * MIB + 5, 3, 16 * MIB], directions=2)
 
 
-@pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes 10 GiB of memory; set FLARE_SLOW_TESTS=1")
+@pytest.mark.at_length  # takes 10 GiB of memory
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sizes", [[2**31 + 8], [2**30] * 4 + [300 * MIB]], ids=["one tensor", "4.5 GB"])
 def test_more_than_32_bits_count(project, sizes):

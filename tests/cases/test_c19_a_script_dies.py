@@ -79,8 +79,17 @@ def run(project, way, mode, workers):
     return project.python(str(job), way, mode, workers)
 
 
-@pytest.mark.parametrize("workers", ["1", "2", "0"], ids=["one worker", "two workers", "PocEnv"])
-@pytest.mark.parametrize("mode", ["in-process", "external"])
+@pytest.mark.parametrize(
+    ("workers", "mode"),
+    [
+        pytest.param("1", "in-process", id="one worker-in-process"),
+        pytest.param("1", "external", id="one worker-external"),
+        pytest.param("0", "external", id="PocEnv-external"),
+        pytest.param("0", "in-process", id="PocEnv-in-process", marks=pytest.mark.at_length),
+        pytest.param("2", "in-process", id="two workers-in-process", marks=pytest.mark.at_length),
+        pytest.param("2", "external", id="two workers-external", marks=pytest.mark.at_length),
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_the_run_ends_and_says_why(project, way, mode, workers):
     done = run(project, way, mode, workers)

@@ -317,6 +317,7 @@ def test_the_aggregator_is_killed_while_it_aggregates_and_the_next_takes_over(ho
     assert "site-3 left while it aggregated" in (folder / "events.jsonl").read_text()
 
 
+@pytest.mark.at_length
 def test_lost_contributions_are_recomputed_if_too_few_are_left(hospital):
     place = hospital(3)
     gate = place.gate(kill_once())
@@ -330,6 +331,7 @@ def test_lost_contributions_are_recomputed_if_too_few_are_left(hospital):
     assert again in (folder / "events.jsonl").read_text()
 
 
+@pytest.mark.at_length
 def test_the_aggregator_is_killed_while_it_trains(hospital):
     place = hospital(3)
     gate = place.gate(kill_once())
@@ -341,6 +343,7 @@ def test_the_aggregator_is_killed_while_it_trains(hospital):
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
 
 
+@pytest.mark.at_length
 def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
     """The next aggregator has it too."""
     place = hospital(3)
@@ -399,6 +402,7 @@ def test_the_server_is_killed_and_the_sites_have_the_model(hospital):
     assert not list(place.folder.rglob("swarm-*.safetensors"))
 
 
+@pytest.mark.at_length
 def test_the_server_is_killed_after_the_sites_learned_that_the_run_is_over(hospital):
     """The sites have removed the run's data, so a restarted server must not request it."""
     place = hospital(3)

@@ -66,12 +66,12 @@ def held(hospital):
 
     def decide(site, pid, times):
         is_held.set()
-        go_on.wait(60)
+        go_on.wait(300)
 
     job = place.job(HELD, [str(place.gate(decide).path)], rounds=3)
     with place.admin() as admin:
         id_ = admin.submit(job)["id"]
-    assert is_held.wait(60)
+    assert is_held.wait(300)
     yield place, id_, go_on
     go_on.set()
 
@@ -81,7 +81,7 @@ def test_a_wait_continues_after_the_server_is_killed_and_restarted(held):
     with place.admin() as admin:
         waiting = Waiting(admin, lambda each: each.wait(id_))
         place.end("server")
-        assert waiting.news.wait(30)
+        assert waiting.news.wait(120)
         assert "is unavailable" in waiting.told[0]
         assert "waiting for it for up to 600 s" in waiting.told[0]
         place.restart("server")
@@ -92,13 +92,14 @@ def test_a_wait_continues_after_the_server_is_killed_and_restarted(held):
     assert waiting.told[-1] == "the server of the project poc is back"
 
 
+@pytest.mark.at_length
 def test_a_wait_continues_after_the_server_is_stopped_and_restarted(held):
     place, id_, go_on = held
     with place.admin() as admin:
         waiting = Waiting(admin, lambda each: each.wait(id_))
         log = Waiting(admin, lambda each: "".join(each.logs(id_, follow=True)))
         place.stop("server")
-        assert log.news.wait(30)
+        assert log.news.wait(120)
         place.restart("server")
         go_on.set()
         assert waiting.end().found[0]["state"] == "finished"
@@ -146,13 +147,14 @@ def test_a_wait_continues_when_the_database_is_available_again(held):
     with place.admin() as admin:
         with without_its_jobs(place):
             waiting = Waiting(admin, lambda each: each.wait(id_))
-            assert waiting.news.wait(30)
+            assert waiting.news.wait(120)
             assert "cannot be used now" in waiting.told[0]
         go_on.set()
         assert waiting.end().found[0]["state"] == "finished"
     assert waiting.problems == []
 
 
+@pytest.mark.at_length
 def test_a_wait_ends_when_the_database_is_unavailable_for_too_long(held):
     place, id_, _ = held
     with place.admin() as admin, without_its_jobs(place):
@@ -174,12 +176,13 @@ def test_a_timeout_holds_while_the_server_is_away(held):
     assert isinstance(problem, TimeoutError)
 
 
+@pytest.mark.at_length
 def test_a_timeout_holds_while_another_thread_waits_for_the_server(held):
     place, id_, _ = held
     with place.admin() as admin:
         log = Waiting(admin, lambda each: "".join(each.logs(id_, follow=True)))
         place.end("server")
-        assert log.news.wait(30)
+        assert log.news.wait(120)
         with pytest.raises(TimeoutError):
             admin.wait(id_, timeout_s=1.0)
         place.restart("server")
@@ -201,6 +204,7 @@ def test_a_wait_ends_when_the_administrator_was_removed_meanwhile(held):
     assert "removed from the project" in str(problem)
 
 
+@pytest.mark.at_length
 def test_a_wait_ends_when_another_projects_server_is_there_instead(held, hospital):
     place, id_, _ = held
     with place.admin() as admin:

@@ -52,7 +52,7 @@ def held(hospital):
 
     def decide(site, pid, times):
         is_held.set()
-        go_on.wait(60)
+        go_on.wait(300)
 
     job = place.job(HELD, [str(place.gate(decide).path)], rounds=4)
     yield place, job, go_on

@@ -25,11 +25,15 @@ WAITS = """
 """
 
 
+with_both_databases = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
 def place(hospital, database):
     return hospital(**database)
 
 
+@with_both_databases
 def test_the_life_of_a_job(place, tmp_path):
     with place.admin() as admin:
         first = admin.submit(place.noise_job())
@@ -231,6 +235,7 @@ def test_no_more_jobs_run_than_the_server_allows(hospital):
         assert admin.wait(second["id"], timeout_s=180)["state"] == "finished"
 
 
+@with_both_databases
 def test_roles_and_studies_separate_members(place):
     from flare_deploy import Admin
     from flare_deploy.provision.join import join

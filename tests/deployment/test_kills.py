@@ -20,6 +20,7 @@ from flare_core.job import FilterEntry
 from flare_deploy.processes.lock_file import exits_within
 from flare_tensor_downloader import read_file
 
+VICTIMS = ["client job", "client", "server job", "server", "everybody"]
 RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
 
 
@@ -32,7 +33,15 @@ def undisturbed(hospital, database):
 
 
 @pytest.mark.timeout(300 + 60 * RUNS)
-@pytest.mark.parametrize("victim", ["client job", "client", "server job", "server", "everybody"])
+@pytest.mark.parametrize(
+    ("database", "victim"),
+    [
+        *(("sqlite", victim) for victim in VICTIMS),
+        ("postgresql", "everybody"),
+        *(pytest.param("postgresql", victim, marks=pytest.mark.at_length) for victim in VICTIMS[:-1]),
+    ],
+    indirect=["database"],
+)
 def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
     place, digest = undisturbed
     for _ in range(RUNS):
@@ -43,12 +52,12 @@ def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
             if site == "site-1" and times == 1:
                 process.append(pid)
                 first.set()
-                threading.Event().wait(30)  # until it is killed
+                threading.Event().wait(120)  # until it is killed
 
         gate = place.gate(decide)
         with place.admin() as admin:
             job = admin.submit(place.noise_job(gate))["id"]
-        assert first.wait(30)
+        assert first.wait(120)
         if victim == "client job":
             os.kill(process[0], signal.SIGKILL)
         elif victim in ("server job", "everybody"):
@@ -71,18 +80,25 @@ def test_an_optimizers_state_survives_a_kill(hospital, victim):
     def decide(site, pid, times):
         if site == "site-1" and times == 1:
             first.set()
-            threading.Event().wait(30)  # until it is killed
+            threading.Event().wait(120)  # until it is killed
 
     with place.admin() as admin:
         job = admin.submit(place.noise_job(place.gate(decide), workflow="FedOpt"))["id"]
-    assert first.wait(30)
+    assert first.wait(120)
     disturb(place, victim)
     found, after = place.result(job)
     assert (found["state"], after) == ("finished", digest)
 
 
-@pytest.mark.parametrize("victim", ["server", "site-1"])
-@pytest.mark.parametrize("wakes", [False, True])
+@pytest.mark.parametrize(
+    ("wakes", "victim"),
+    [
+        (True, "server"),
+        (True, "site-1"),
+        pytest.param(False, "server", marks=pytest.mark.at_length),
+        pytest.param(False, "site-1", marks=pytest.mark.at_length),
+    ],
+)
 def test_a_process_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(hospital, victim, wakes):
     place = hospital()
     _, digest = place.run(place.noise_job())
@@ -93,11 +109,11 @@ def test_a_process_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_o
         if site == "site-1" and times == 1:
             process.append(pid)
             first.set()
-            threading.Event().wait(30)  # until it is killed
+            threading.Event().wait(120)  # until it is killed
 
     with place.admin() as admin:
         job = admin.submit(place.noise_job(place.gate(decide)))["id"]
-    assert first.wait(30)
+    assert first.wait(120)
     frozen = psutil.Process(place.job_process() if victim == "server" else process[0])
     frozen.suspend()
     place.end(victim)
@@ -202,7 +218,7 @@ def test_a_script_in_a_separate_process_is_killed_before_its_reply_is_read(hospi
             if site == "site-1" and times == 2:
                 (script,) = psutil.Process(pid).children()
                 script.kill()
-                script.wait(20)
+                script.wait(60)
 
         job = place.job(OWN_NUMBERS, **settings)
         asks = Component("asks.AsksBeforeItReads", {"gate": str(place.gate(decide).path)})

@@ -77,10 +77,10 @@ def running(place, admin, **options):
 
     def decide(site, pid, number):
         reached.set()
-        go_on.wait(60)
+        go_on.wait(300)
 
     job = admin.submit(place.noise_job(place.gate(decide), **options))["id"]
-    assert reached.wait(60)
+    assert reached.wait(300)
     return job, go_on
 
 

@@ -49,12 +49,12 @@ def run(hospital):
         def decide(site, pid, times):
             if times == 1:
                 asked.set()
-                leave.wait(30)
+                leave.wait(120)
 
         gate = place.gate(decide)
         with place.admin() as admin:
             job_id = admin.submit(place.job(ADDS, [str(gate.path), task], **job))["id"]
-        assert asked.wait(30)
+        assert asked.wait(120)
         place.end("site-2")
         place.wait_for_events(job_id, {"event": "SiteLeft", "site": "site-2"})
         leave.set()
@@ -98,11 +98,11 @@ def test_a_job_that_ends_while_a_site_is_away_leaves_no_code_there(hospital):
 
     def decide(site, pid, times):
         asked.set()
-        threading.Event().wait(30)  # until the job is aborted
+        threading.Event().wait(120)  # until the job is aborted
 
     with place.admin() as admin:
         job_id = admin.submit(place.noise_job(place.gate(decide), gated_round=0))["id"]
-        assert asked.wait(30)
+        assert asked.wait(120)
         code = place.kit("site-2") / "jobs" / job_id / "app"
         assert code.is_dir()
         place.end("site-2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 
 import pytest
@@ -12,7 +11,7 @@ from flare_edge.virtual.comparing import Comparison, compare
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(os.environ.get("FLARE_SLOW_TESTS") != "1", reason="takes minutes: set FLARE_SLOW_TESTS=1")
+@pytest.mark.at_length
 def test_asynchronous_aggregation_reaches_a_target_three_times_as_fast_as_rounds():
     compared = compare(Comparison())
     buffered, all_of_them, first_ones = compared.speedups().values()

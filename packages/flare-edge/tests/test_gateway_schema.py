@@ -6,7 +6,6 @@ Needs ``pip install schemathesis``, which nothing else does.
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 from gateways import invitation, order, serving
@@ -20,7 +19,7 @@ REQUESTS = 10_000
 MANY = Limits(registrations_per_s=1e9, refusals_per_s=1e9, requests_per_s=1e9, connections_per_address=10_000)
 
 
-@pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes minutes; set FLARE_SLOW_TESTS=1")
+@pytest.mark.at_length
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("default")  # of schemathesis
 def test_generated_requests_are_answered_as_described(tmp_path):

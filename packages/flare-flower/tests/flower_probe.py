@@ -15,7 +15,6 @@ from flare_flower import FlowerRecipe
 
 PROBE = Path(__file__).parent / "probe app"
 
-at_length = pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes a minute; set FLARE_SLOW_TESTS=1")
 unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="kills processes; run it as another user than root")
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from flower_probe import PROBE, at_length, flower_processes, left_after, unprivileged
+from flower_probe import PROBE, flower_processes, left_after, unprivileged
 
-pytestmark = [pytest.mark.slow, at_length, unprivileged]
+pytestmark = [pytest.mark.slow, pytest.mark.at_length, unprivileged]
 
 JOB = """
 import json, sys

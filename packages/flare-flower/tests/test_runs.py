@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from flower_probe import PROBE, at_length, left_after, probe, sha_in
+from flower_probe import PROBE, left_after, probe, sha_in
 from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
@@ -42,7 +42,7 @@ def test_the_clientapp_uses_flares_client_api(simulate):
     assert "site name: site-2" in (folder / "sites" / "site-2" / "log.txt").read_text()
 
 
-@at_length
+@pytest.mark.at_length
 def test_an_app_in_a_folder_with_a_space_and_a_helper_package_gives_flowers_own_arrays(simulate, tmp_path):
     folder = simulate(probe()).get_result()
     plain = run_plain(PROBE, tmp_path / "plain")

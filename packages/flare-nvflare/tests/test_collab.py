@@ -127,7 +127,7 @@ PARTS = """
                 else:
                     raise AssertionError(words)
             collab.clients[0].begin()
-            assert self.is_told.wait(20) and not collab.is_aborted
+            assert self.is_told.wait(60) and not collab.is_aborted
             assert self.tokens == [("site-1", "site-1")], self.tokens
             return "done"
 

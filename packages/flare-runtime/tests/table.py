@@ -61,7 +61,7 @@ class Table:
 
     def _on_task(self, message) -> None:
         self.tasks[message.to].append(message.payload)
-        self.all_have_a_task.wait(20)
+        self.all_have_a_task.wait(60)
 
     def reply(self, site: str, model: FLModel) -> None:
         """Send a reply, and return when the server has received it."""

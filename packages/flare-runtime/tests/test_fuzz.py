@@ -69,7 +69,7 @@ def run_with(tmp_path, disturb):
     table = Table(RunFolder.create(tmp_path, "job"))
     try:
         thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
-        table.all_have_a_task.wait(20)
+        table.all_have_a_task.wait(60)
         disturb(table)
         for site in SITES:
             table.reply(site, model_of(site))

@@ -200,7 +200,7 @@ def running(wire: Wire, folder: Path):
         read_until(client, "connected")
         yield server, client
         read_until(client, "done")
-        assert client.wait(30) == 0
+        assert client.wait(120) == 0
     finally:
         for process in (client, server):
             process.kill()
