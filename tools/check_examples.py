@@ -13,11 +13,13 @@ bound for a number:
     <!-- at least 0.9: accuracy on 360 digits -->
     <!-- at most 0.1: largest error -->
 
+A run that takes minutes, and shows one more of a kind, has the comment <!-- at length --> in the line above it; it is
+made only with FLARE_SLOW_TESTS in the environment.
+
 The cells of a notebook are run as well, and compared in the same way with the outputs that it holds.
 
 Usage: check_examples.py [folder or notebook ...], by default all below examples/ that contain a job.py, and all
-notebooks there, but for those that have environments of their own, and those that take minutes, unless FLARE_SLOW_TESTS
-is in the environment.
+notebooks there, but for those that have environments of their own.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ from shutil import copytree, ignore_patterns
 from notebooks import CellFailedError, executed, printed, read
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"^```console\n\$ python (?P<command>[^\n]+)\n(?P<output>.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(?P<long>^<!-- at length -->\n)?^```console\n\$ python (?P<command>[^\n]+)\n(?P<output>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
 BAR = re.compile(r"<!-- at (?P<side>least|most) (?P<value>[\d.]+): (?P<label>[^\n]+?) -->")
 NUMBER = re.compile(r"(?<![\w.])-?\d+(\.\d+)?(e-?\d+)?")
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
@@ -44,14 +49,11 @@ TIMEOUT_S = 900
 ADVANCED = ROOT / "examples" / "advanced"
 # These have environments of their own: nox -s flower, nox -s executorch, nox -s monai.
 APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch", ADVANCED / "monai"}
-# These take minutes; tests/test_cifar10_example.py runs a smaller one.
-LONG = {ADVANCED / "cifar10"}
 
 
 def main(arguments: list[str]) -> int:
     chosen = [Path(argument).resolve() for argument in arguments]
-    left_out = APART if "FLARE_SLOW_TESTS" in os.environ else APART | LONG
-    found = (path for path in ROOT.glob("examples/**/job.py") if not left_out & set(path.parents))
+    found = (path for path in ROOT.glob("examples/**/job.py") if not APART & set(path.parents))
     chosen = chosen or [*sorted(path.parent for path in found), *sorted(ROOT.glob("examples/**/*.ipynb"))]
     checks = (check_notebook(path) if path.suffix == ".ipynb" else check(path) for path in chosen)
     failures = [failure for problems in checks for failure in problems]
@@ -77,6 +79,10 @@ def check(folder: Path) -> list[str]:
         place = Path(elsewhere, folder.name)
         copytree(folder, place, ignore=ignore_patterns("flare-runs", "__pycache__"))
         for block in blocks:
+            if block["long"] and "FLARE_SLOW_TESTS" not in os.environ:
+                output_of_all += block["output"]
+                print(f"{name}: python {block['command']}: not run, set FLARE_SLOW_TESTS=1", flush=True)
+                continue
             began = time.monotonic()
             code, output = run(block["command"].split(), place)
             print(f"{name}: python {block['command']}: exit code {code}, {time.monotonic() - began:.1f} s", flush=True)

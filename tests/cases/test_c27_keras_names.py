@@ -129,7 +129,9 @@ UNBUILT = """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sequential", "functional", "subclassed"])
+@pytest.mark.parametrize(
+    "kind", ["subclassed", *(pytest.param(each, marks=pytest.mark.at_length) for each in ("sequential", "functional"))]
+)
 def test_values_land_in_the_right_layer_at_the_sites_and_after_the_run(project, kind):
     project.write("nets.py", NETS)
     project.write("client.py", CLIENT)

@@ -50,7 +50,14 @@ def run(project, way, mode, workers):
     return project.python(str(project.write("job.py", JOB)), way, mode, workers)
 
 
-@pytest.mark.parametrize("workers", ["1", "2", "0"], ids=["one worker", "two workers", "PocEnv"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param("1", id="one worker"),
+        pytest.param("2", id="two workers", marks=pytest.mark.at_length),
+        pytest.param("0", id="PocEnv"),
+    ],
+)
 @pytest.mark.parametrize("mode", ["in-process", "external"])
 @pytest.mark.parametrize("way", ["os._exit(0)", "child, then os._exit(0)"])
 def test_exit_code_0_in_mid_run_is_a_failure(project, way, mode, workers):
@@ -69,7 +76,10 @@ def test_a_child_that_holds_the_connection_does_not_hide_its_scripts_failure(pro
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["2", "0"], ids=["SimEnv", "PocEnv"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param("2", id="SimEnv", marks=pytest.mark.at_length), pytest.param("0", id="PocEnv")],
+)
 def test_a_thread_that_keeps_a_process_alive_does_not_keep_the_run_waiting(project, workers):
     assert EXIT_S < 60
     done = run(project, "break, and a thread", "external", workers)
@@ -106,7 +116,14 @@ def test_a_thread_may_do_the_tasks_after_the_main_one_has_ended(project):
     assert "THE END" in done.stdout
 
 
-@pytest.mark.parametrize("workers", ["1", "2", "0"], ids=["one worker", "two workers", "PocEnv"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param("1", id="one worker"),
+        pytest.param("2", id="two workers", marks=pytest.mark.at_length),
+        pytest.param("0", id="PocEnv"),
+    ],
+)
 @pytest.mark.parametrize("mode", ["in-process", "external"])
 def test_a_script_may_exit_after_the_run_is_over(project, mode, workers):
     done = run(project, "os._exit(0) afterwards", mode, workers)
