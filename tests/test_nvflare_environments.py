@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flare_core.job_folder import load_job
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
 from nvflare.recipe import PocEnv, SimEnv
 
@@ -16,6 +17,7 @@ import nvflare.client as flare
 flare.init()
 while flare.is_running():
     model = flare.receive()
+    print('trained')
     array = model.params["numpy_key"] + 1
     flare.send(flare.FLModel(params={"numpy_key": array}, metrics={"accuracy": float(array.mean())}))
 """
@@ -42,3 +44,9 @@ def test_in_processes(tmp_path, monkeypatch):
     folder = Path(run.get_result(timeout=100.0))
     assert run.get_status() == "FINISHED:COMPLETED"
     assert np.load(folder / "workspace/models/server.npy").tolist() == [3.0, 4.0]
+    assert load_job(folder / "job/job").name == "job"
+    assert (folder / "workspace/app_server/custom/initial_model.safetensors").is_file()
+    assert sorted(each.name for each in (folder / "nvflare/site-1/simulate_job/app_site-1/custom").iterdir()) == [
+        "client.py"
+    ]
+    assert "trained" in (folder / "workspace/site-2/log.json").read_text()

@@ -85,11 +85,11 @@ def lay_out_download(run: Run | None, run_folder: Path, outputs: Outputs, job: P
     """
     target = _write(run, run_folder, outputs, job)
     workspace = target / SERVER / JOB
-    for site in (run_folder / "sites").iterdir():
-        (workspace / site.name).mkdir()
-    for name in LOGS:
-        for place in (workspace, *(workspace / site.name for site in (run_folder / "sites").iterdir())):
-            _link(place / name, (target / SERVER if place == workspace else target / place.name) / name)
+    for party in target.iterdir():
+        place = workspace if party.name == SERVER else workspace / party.name
+        place.mkdir(exist_ok=True)
+        for name in LOGS:
+            _link(place / name, party / name)
     (run_folder / "workspace").symlink_to(workspace, target_is_directory=True)
 
 
@@ -98,18 +98,19 @@ def _write(run: Run | None, run_folder: Path, outputs: Outputs, job_folder: Path
     target = run_folder / "nvflare"
     summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
     meta = meta_of(job_folder, summary)
-    sites = list((run_folder / "sites").iterdir())
-    for party in (SERVER, *(site.name for site in sites)):
+    found = (run_folder / "sites").glob("*")  # one that has neither printed nor written anything has no folder
+    sites = sorted({*(summary.get("sites") or ()), *(each.name for each in found)})
+    for party in (SERVER, *sites):
         app = target / party / JOB / f"app_{party}"
         app.mkdir(parents=True)
         if job_folder is not None:
             link_app(job_folder, party, app)
     _write_server(run, run_folder, target / SERVER / JOB, outputs, str(summary.get("job_id") or JOB))
     for site in sites:
-        _link_site(site, target / site.name, run_folder, outputs)
-    for party in (SERVER, *(site.name for site in sites)):
+        _link_site(run_folder / "sites" / site, target / site, run_folder, outputs)
+    for party in (SERVER, *sites):
         _write_meta(target / party / JOB, meta)
-    write_logs(run_folder, target, summary.get("started"))
+    write_logs(run_folder, target, sites, summary.get("started"))
     return target
 
 

@@ -33,18 +33,20 @@ _PYTHONS = re.compile(rf"{_LEVEL}:(?P<name>[^:\s]+):(?P<text>.*)")  # what loggi
 _TRACEBACK = "Traceback (most recent call last):"
 _WARNING = "warning: "
 _SCRIPT = "script"
+_INDENT = "    "  # of further lines of a record of Flare's
 
 
-def write_logs(run_folder: Path, target: Path, began: str | None) -> None:
+def write_logs(run_folder: Path, target: Path, sites: Iterable[str], began: str | None) -> None:
     """Write the logs of a run.
 
     Args:
         run_folder: the run's folder.
         target: the folder with one for each party, which exist.
+        sites: the names of the sites.
         began: when the run began, in ISO format.
     """
     time = datetime.fromisoformat(began).astimezone().strftime("%Y-%m-%d %H:%M:%S,%f")[:-3] if began else ""
-    of_sites: dict[str, list[Record]] = {each.name: [] for each in (run_folder / "sites").iterdir()}
+    of_sites: dict[str, list[Record]] = {site: [] for site in sites}
 
     def of_server() -> Iterator[Record]:
         for record in records(run_folder / "log.txt", SERVER, time):
@@ -79,7 +81,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
     block: list[str] = []
     for line in lines:
         is_traceback = block[:1] == [_TRACEBACK]
-        if line.startswith(" ") and block and (is_traceback or _FLARES.fullmatch(block[0])):
+        if block and (line[:1] == " " if is_traceback else line[:4] == _INDENT and _FLARES.fullmatch(block[0])):
             block.append(line)
         elif is_traceback:  # this is its last line, with the exception
             yield [*block, line]
@@ -96,7 +98,7 @@ def _record(block: list[str], party: str, time: str) -> Record:
     line, more = block[0], block[1:]
     name, level, text = _SCRIPT, "INFO", line
     if (found := _FLARES.fullmatch(line)) is not None:
-        time, more = found["time"], [each[4:] for each in more]
+        time, more = found["time"], [each.removeprefix(_INDENT) for each in more]
     if (found := found or _PYTHONS.fullmatch(line)) is not None:
         name, level, text = found["name"], found["level"], found["text"]
     elif line.startswith(_WARNING):
@@ -116,6 +118,9 @@ def _record(block: list[str], party: str, time: str) -> Record:
 
 
 def _write(folder: Path, log: Path, found: Iterable[Record]) -> None:
+    for name in LOGS:
+        if (folder / name).is_symlink():  # to a file of that name among those that the site has written
+            (folder / name).unlink()
     errors = folder / "error_log.txt"
     with (folder / "log.json").open("w", encoding="utf-8") as file, errors.open("w", encoding="utf-8") as bad:
         for record in found:
