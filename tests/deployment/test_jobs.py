@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from flare_core import FlareError
-from flare_core.job_folder import load_job
 from flare_core.components import Component
+from flare_core.job_folder import load_job
 
 WAITS = """
     import threading

@@ -170,7 +170,8 @@ CORRECTED = {
     ),
     "        if not options.restore:": (
         "        inner = lambda values: {key.removeprefix('inner.'): value for key, value in values.items()}\n"
-        "        received.params, received.optimizer_params = inner(received.params), inner(received.optimizer_params)\n"
+        "        received.params = inner(received.params)\n"
+        "        received.optimizer_params = inner(received.optimizer_params)\n"
         "        scaffold.start(received)\n        rates = []\n        if not options.restore:"
     ),
     "                optimizer.step()": (

@@ -42,8 +42,8 @@ class ScaffoldSteps:
         rates = {float(group["lr"]) for group in optimizer.param_groups}
         if len(rates) != 1:
             raise ClientApiError(
-                f"the optimizer has groups of parameters with the learning rates {sorted(rates)}, and SCAFFOLD needs one"
-                " for all; give all groups the same, or use FedAvgRecipe"
+                f"the optimizer has groups of parameters with the learning rates {sorted(rates)}, and SCAFFOLD needs"
+                " one for all; give all groups the same, or use FedAvgRecipe"
             )
         self._scaffold.correct()
         self._rates += rates

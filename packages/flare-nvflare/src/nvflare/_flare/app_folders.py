@@ -77,8 +77,8 @@ def link_app(job: Path, party: str, place: Path) -> None:
     code = job / (app if has_own else apps.get(SERVER, common) or app) / "custom"
     hidden = set(meta.get("server_files") or ()) if party != SERVER else set()
     for path in files_below(code):
-        name = path.relative_to(code)
-        if name.as_posix() not in hidden:
-            link = place / "custom" / name
+        file = path.relative_to(code)
+        if file.as_posix() not in hidden:
+            link = place / "custom" / file
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())

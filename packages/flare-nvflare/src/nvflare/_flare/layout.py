@@ -65,7 +65,7 @@ class Outputs:
 
 
 def lay_out(run: Run, folder: Path, outputs: Outputs, job: Job) -> None:
-    """Write the results of a simulated run into its folder, in the form described above, and link ``folder`` to them."""
+    """Write the results of a simulated run into its folder, in the form described above, and link ``folder`` to it."""
     run_folder = run.get_result(raise_on_failure=False)
     target = _write(run, run_folder, outputs, write_job(job, run_folder, weights=False))
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,9 @@ def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "bes
         import torch
 
         path = app / (global_name if name == "global" else best_name)
-        torch.save({"model": run.load_model(name, raise_on_failure=False), "train_conf": {"train": {"model": "model"}}}, path)
+        torch.save(
+            {"model": run.load_model(name, raise_on_failure=False), "train_conf": {"train": {"model": "model"}}}, path
+        )
 
     return Outputs(write, f"SRV_{global_name}", f"SRV_{best_name}")
 
@@ -178,7 +180,10 @@ def joblib_outputs() -> Outputs:
     def write(run: Run, name: str, app: Path, job: Path) -> None:
         import joblib  # comes with scikit-learn
 
-        joblib.dump(run.load_model(name, raise_on_failure=False), app / f"{'' if name == 'global' else 'best_'}model_param.joblib")
+        joblib.dump(
+            run.load_model(name, raise_on_failure=False),
+            app / f"{'' if name == 'global' else 'best_'}model_param.joblib",
+        )
 
     return Outputs(write)
 

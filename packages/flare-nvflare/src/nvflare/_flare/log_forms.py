@@ -7,7 +7,8 @@
 <party>/log_error.txt   a link to it, by its name in 2.7
 
 A printed line is a record of the level INFO, and a traceback one of the level ERROR. Lines without a time have that of
-the record before them. In a simulation, records of a site's parts are in the server's log; they are at the site as well.
+the record before them, at first that of the run's start. In a simulation, records of a site's parts are in the server's
+log; they are at the site as well.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class TensorBoardReceiver(Receiver):
     Args:
         folder: the folder for event files, within the run's ``server`` folder or the site's folder.
         by_site: each site has a folder of its own there, and the averages have the folder ``server``, so that charts
-            show them as runs to compare. By default all are in one file, and a site's name is part of those of its values.
+            show them as runs to compare. By default all are in one file, and names of values begin with the site's.
     Raises:
         RecipeError: ``folder`` is not a relative path below that.
     """
