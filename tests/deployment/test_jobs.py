@@ -46,7 +46,7 @@ def test_the_life_of_a_job(place, tmp_path):
         assert admin.wait(second["id"], timeout_s=60)["state"] == "finished"
         one, two = (admin.download(each["id"], tmp_path / each["id"]) for each in (first, second))
         job = admin.download_job(first["id"], tmp_path / "job")
-        assert load_job(job).name == "job"
+        assert load_job(job).name == "noise"
         assert [path.name for path in (job / "app" / "custom").glob("*.py*")] == ["client.py"]
         models = [(folder / "server" / "global_model.safetensors").read_bytes() for folder in (one, two)]
         assert models[0] == models[1]
