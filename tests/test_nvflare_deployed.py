@@ -133,6 +133,9 @@ def test_a_session_submits_watches_and_fetches_jobs(tmp_path, monkeypatch, capfd
             )
             failed = session.submit_job(str(broken))
             assert session.wait_for_job(failed)["status"] == "FINISHED:EXECUTION_EXCEPTION"
+            for _ in range(2):  # the second time over the first
+                result = Path(session.download_job_result(failed, str(tmp_path / "results")))
+                assert "the disk is full" in (result / "workspace" / "error_log.txt").read_text()
             assert "the disk is full" in session.get_job_meta(failed)["reason"]
             assert [each["job_id"] for each in session.list_jobs()] == [failed, job]
             with pytest.raises(InvalidJobDefinition, match="nowhere"):

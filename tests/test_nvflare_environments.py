@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flare_core import JobFailed
 from flare_core.job_folder import load_job
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
 from nvflare.recipe import PocEnv, SimEnv
@@ -35,6 +36,19 @@ def test_in_the_simulator(tmp_path):
     folder = Path(run.get_result())
     assert run.get_status() == "FINISHED:COMPLETED"
     assert np.load(folder / "server/simulate_job/models/server.npy").tolist() == [3.0, 4.0]
+
+
+@pytest.mark.deployed
+def test_a_failure_in_processes_has_its_errors_in_the_workspace(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLARE_WORKSPACE", str(tmp_path / "runs"))
+    recipe = recipe_in(tmp_path)
+    script = tmp_path / "client.py"
+    script.write_text(script.read_text().replace("print('trained')", "raise OSError('the disk is full')"))
+    with pytest.raises(JobFailed, match="the disk is full"):
+        recipe.execute(PocEnv(num_clients=2)).get_result(timeout=100.0)
+    (log,) = (tmp_path / "runs").glob("job/*/workspace/error_log.txt")
+    assert "the disk is full" in log.read_text()
+    assert (log.parent / "site-1" / "error_log.txt").is_file()
 
 
 @pytest.mark.deployed

@@ -55,13 +55,13 @@ class DeployedEnv(ExecEnv):
             job_id: the job.
             timeout: seconds after which None is returned; 0 waits without a limit.
         Raises:
-            JobFailed, JobAborted: the job did not finish.
+            JobFailed, JobAborted: the job did not finish; its results, logs above all, are there nevertheless.
         """
         run, outputs, job = self._runs[job_id]
         try:
-            folder = run.get_result(timeout or None)
+            folder = run.get_result(timeout or None, raise_on_failure=False)
         except TimeoutError:
             return None
         if not (folder / "workspace").exists():
             lay_out_download(run, folder, outputs, write_job(job, folder, weights=True))
-        return str(folder)
+        return str(run.get_result())

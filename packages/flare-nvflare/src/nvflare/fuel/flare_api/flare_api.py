@@ -188,7 +188,7 @@ class Session:
     def download_job_result(self, job_id: str, destination: str | None = None) -> str:
         """Download the result of a job that has ended, and return its folder, with folders ``job`` and ``workspace``.
 
-        A job that was downloaded there before is left as it is.
+        Logs and models have the same places as in results of NVIDIA FLARE, also of a job that has failed.
         """
         target = Path(destination or Path(self.startup_path) / "transfer") / job_id
         with self._open(JobNotFound) as admin:
