@@ -148,9 +148,11 @@ def test_imports_and_arguments_of_recipes_become_native():
             "from flare_recipes_pt.lightning import FLModel, patch",
         ),
         ("from nvflare.app_opt.lightning import patch", "from flare_recipes_pt.lightning import patch"),
+        ("from nvflare.recipe.sim_env import SimEnv", "from flare_runtime import SimEnv"),
+        ("from nvflare.recipe.prod_env import ProdEnv", "from flare_deploy import ProdEnv"),
     ],
 )
-def test_clients_of_trainers_become_native(before, after):
+def test_clients_of_trainers_and_environments_become_native(before, after):
     assert rewritten(before).text == after
     assert rewritten(before).notes == []
     assert [note.partition(": ")[2] for _, note in rewritten(before, None).notes] == [
