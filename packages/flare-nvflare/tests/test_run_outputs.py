@@ -12,7 +12,7 @@ from flare_core import JobFailed
 from nvflare._flare.log_forms import records
 from nvflare._host.simulator import simulate
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
-from nvflare.recipe import SimEnv, add_experiment_tracking
+from nvflare.recipe import SimEnv, add_experiment_tracking, set_recipe_meta
 
 FIELDS = ["asctime", "identity", "name", "fullName", "levelname", "fl_ctx", "message"]
 
@@ -85,6 +85,19 @@ def test_a_site_has_neither_the_settings_of_another_nor_the_files_of_the_server(
     assert fast == [True, False]
     assert (folder / "server/simulate_job/app_server/custom/table.csv").is_file()
     assert [each.name for each in (folder / "site-1/simulate_job/app_site-1/custom").iterdir()] == ["client.py"]
+
+
+@pytest.mark.parametrize("entry", [{"deploymap": {}}, {"of": object()}])
+def test_a_job_that_cannot_be_described_is_not_among_the_results(recipe, tmp_path, entry):
+    made = recipe()
+    for name, value in entry.items():
+        set_recipe_meta(made, name, value)
+    folder = run(made, tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
+    assert not list(folder.glob("*/job"))
+    assert not (folder / "site-1" / "simulate_job" / "app_site-1" / "config").exists()
+    assert json.loads((folder / "site-1" / "simulate_job" / "meta.json").read_text())["name"] == "job"
+    assert len(json_log(folder / "site-1")) == 2
 
 
 def test_a_failed_run_leaves_its_errors_where_they_are_looked_for(recipe, tmp_path):
