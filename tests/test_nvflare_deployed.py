@@ -87,6 +87,19 @@ def write_handler(kit: Path, file: Path) -> None:
     (local / "resources.json").write_text(json.dumps({"handlers": [entry]}))
 
 
+def check_download(result: Path) -> None:
+    assert json.loads((result / "job" / "good" / "meta.json").read_text())["min_clients"] == 2
+    workspace = result / "workspace"
+    assert (workspace / "models" / "server.npy").is_file()
+    assert json.loads((workspace / "meta.json").read_text())["name"] == "good"
+    assert (workspace / "app_server" / "config" / "config_fed_server.json").is_file()
+    assert (workspace / "app_server" / "custom" / "own.py").read_text() == TRAINER
+    for place in ("", "site-1", "site-2"):
+        assert (workspace / place / "log.json").is_file()
+        assert (workspace / place / "error_log.txt").read_text() == ""
+    assert json.loads((result / "summary.json").read_text())["outcome"] == "finished"
+
+
 @pytest.mark.deployed
 def test_a_config_based_job_gives_the_same_model_in_processes(tmp_path):
     done = PocEnv(num_clients=2, workspace_root=tmp_path).deploy(load_job_folder(write_job(tmp_path / "job")))
@@ -109,7 +122,7 @@ def test_a_session_submits_watches_and_fetches_jobs(tmp_path, monkeypatch, capfd
             code = session.monitor_job(job, cb=lambda _, id_, meta: seen.append(meta["status"]) is None)
             assert (code, seen[-1]) == (MonitorReturnCode.JOB_FINISHED, "FINISHED:COMPLETED")
             result = Path(session.download_job_result(job, str(tmp_path / "results")))
-            assert (result / "workspace" / "server" / job / "models" / "server.npy").is_file()
+            check_download(result)
             broken = write_job(
                 tmp_path / "bad",
                 trainer="own.Broken",
@@ -120,6 +133,9 @@ def test_a_session_submits_watches_and_fetches_jobs(tmp_path, monkeypatch, capfd
             )
             failed = session.submit_job(str(broken))
             assert session.wait_for_job(failed)["status"] == "FINISHED:EXECUTION_EXCEPTION"
+            for _ in range(2):  # the second time over the first
+                result = Path(session.download_job_result(failed, str(tmp_path / "results")))
+                assert "the disk is full" in (result / "workspace" / "error_log.txt").read_text()
             assert "the disk is full" in session.get_job_meta(failed)["reason"]
             assert [each["job_id"] for each in session.list_jobs()] == [failed, job]
             with pytest.raises(InvalidJobDefinition, match="nowhere"):

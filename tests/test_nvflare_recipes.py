@@ -346,3 +346,89 @@ def test_proximal_term_that_a_patched_trainer_adds_itself(tmp_path):
     (model,) = folder.glob("server/simulate_job/app_server/FL_global_model.pt")
     weight = torch.load(model)["model"]["line.weight"].item()
     assert weight == pytest.approx(expected)
+
+
+def test_a_patched_trainer_corrects_its_steps_as_a_loop_with_the_helper_of_scaffold_does(tmp_path):
+    pytest.importorskip("pytorch_lightning")
+    torch = pytest.importorskip("torch")
+    files = {
+        "net": """
+        import pytorch_lightning
+        import torch
+
+        class Net(pytorch_lightning.LightningModule):
+            def __init__(self):
+                super().__init__()
+                torch.manual_seed(0)
+                self.line = torch.nn.Linear(3, 1)
+
+            def training_step(self, batch, batch_idx):
+                return torch.nn.functional.mse_loss(self.line(batch[0]), batch[1])
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), lr=0.05)
+
+        def batches(site):
+            generator = torch.Generator().manual_seed(int(site[-1]))
+            x = torch.randn(24, 3, generator=generator)
+            rows = torch.utils.data.TensorDataset(x, x.sum(dim=1, keepdim=True) + int(site[-1]))
+            return torch.utils.data.DataLoader(rows, batch_size=8)
+        """,
+        "trainer": """
+        import nvflare.client.lightning as flare
+        import pytorch_lightning
+        from net import Net, batches
+
+        net = Net()
+        trainer = pytorch_lightning.Trainer(max_epochs=2, logger=False, enable_checkpointing=False, accelerator="cpu")
+        flare.patch(trainer)
+        while flare.is_running():
+            print("round", flare.receive().current_round)
+            trainer.fit(net, batches(flare.get_site_name()))
+        """,
+        "loop": """
+        import copy
+        import nvflare.client as flare
+        import torch
+        from net import Net, batches
+        from nvflare.app_common.app_constant import AlgorithmConstants
+        from nvflare.app_opt.pt.scaffold import PTScaffoldHelper, get_lr_values
+
+        flare.init()
+        net, helper = Net(), PTScaffoldHelper()
+        helper.init(net)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+        while flare.is_running():
+            received = flare.receive()
+            net.load_state_dict(received.params)
+            before = copy.deepcopy(net)
+            helper.load_global_controls(received.meta[AlgorithmConstants.SCAFFOLD_CTRL_GLOBAL])
+            c_global, c_local = helper.get_params()
+            for _ in range(2):
+                for batch in batches(flare.get_site_name()):
+                    optimizer.zero_grad()
+                    net.training_step(batch, 0).backward()
+                    optimizer.step()
+                    helper.model_update(net, get_lr_values(optimizer)[0], c_global, c_local)
+            helper.terms_update(net, 0.05, c_global, c_local, before)
+            meta = {AlgorithmConstants.SCAFFOLD_CTRL_DIFF: helper.get_delta_controls(), "NUM_STEPS_CURRENT_ROUND": 6}
+            flare.send(flare.FLModel(params=net.state_dict(), meta=meta))
+        """,
+        "job": """
+        from net import Net
+        from nvflare.app_opt.pt.recipes import ScaffoldRecipe
+        from nvflare.recipe import SimEnv
+
+        for name, script in (("job", "trainer"), ("plain", "loop")):
+            recipe = ScaffoldRecipe(name=name, model=Net(), min_clients=2, num_rounds=3, train_script=f"{script}.py")
+            recipe.execute(SimEnv(num_clients=2, workspace_root="results"))
+        """,
+    }
+    folder = run(tmp_path, **files)
+
+    def weights(name: str) -> dict:
+        path = folder.parent / name / "server" / "simulate_job" / "app_server" / "FL_global_model.pt"
+        return torch.load(path)["model"]
+
+    for key, value in weights("plain").items():
+        torch.testing.assert_close(weights("job")[key], value, rtol=0, atol=1e-5)

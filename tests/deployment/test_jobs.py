@@ -12,6 +12,7 @@ import pytest
 
 from flare_core import FlareError
 from flare_core.components import Component
+from flare_core.job_folder import load_job
 
 WAITS = """
     import threading
@@ -47,6 +48,9 @@ def test_the_life_of_a_job(place, tmp_path):
         assert second["blob"] == first["blob"]
         assert admin.wait(second["id"], timeout_s=180)["state"] == "finished"
         one, two = (admin.download(each["id"], tmp_path / each["id"]) for each in (first, second))
+        job = admin.download_job(first["id"], tmp_path / "job")
+        assert load_job(job).name == "noise"
+        assert [path.name for path in (job / "app" / "custom").glob("*.py*")] == ["client.py"]
         models = [(folder / "server" / "global_model.safetensors").read_bytes() for folder in (one, two)]
         assert models[0] == models[1]
         summary = json.loads((one / "summary.json").read_text())
@@ -61,7 +65,7 @@ def test_the_life_of_a_job(place, tmp_path):
         with pytest.raises(FlareError, match="there is no job"):
             admin.job(second["id"])
         did = [each["what"] for each in admin.audit()]
-        assert did == ["submit", "clone", "files", "files", "delete", "delete"]
+        assert did == ["submit", "clone", "files", "files", "job_files", "delete", "delete"]
 
 
 def test_logs_are_live_and_abort_ends_all(place):

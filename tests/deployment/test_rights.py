@@ -28,6 +28,7 @@ ALLOWED = {
     "delete": {CHIEF: ALL, ADMIN: IN_STUDY, ORG: {OWN}, LEAD: {OWN}},
     "clone": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: IN_STUDY},
     "files": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: {OWN}},
+    "job_files": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: {OWN}},
     "submit": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: IN_STUDY},
     "invite": {CHIEF: ALL, ADMIN: IN_STUDY},
     "remove": {CHIEF: ALL, ADMIN: IN_STUDY},
@@ -270,6 +271,11 @@ def test_a_link_that_a_job_leaves_in_its_folder_is_not_downloaded(server):
     run = made.daemon.jobs_folder / job / "run"
     (run / "key.txt").symlink_to(made.project.folder / "authority" / "private.key")
     assert [name for name, _ in made.ask(made.kits["ann"], "files", job)] == ["log.txt"]
+    app = made.daemon.jobs_folder / job / "app"
+    app.mkdir()
+    (app / "meta.json").write_text("{}")
+    (app / "key.txt").symlink_to(run / "key.txt")
+    assert [name for name, _ in made.ask(made.kits["ann"], "job_files", job)] == ["meta.json"]
     with pytest.raises(FlareError, match="no log or record"):
         made.ask(made.kits["ann"], "read", job, "key.txt", 0)
 

@@ -34,6 +34,7 @@ VERBS = [
     "delete",
     "clone",
     "files",
+    "job_files",
     "read",
     "follow",
     "status",

@@ -136,6 +136,83 @@ def test_imports_and_arguments_of_recipes_become_native():
     assert rewritten(done.text).text == done.text
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("import nvflare.client.lightning as flare", "import flare_recipes_pt.lightning as flare"),
+        ("import nvflare.client.hf as flare", "import flare_recipes_pt.transformers as flare"),
+        ("from nvflare.client import lightning, hf", "from flare_recipes_pt import lightning, transformers as hf"),
+        ("from nvflare.client import hf as flare", "from flare_recipes_pt import transformers as flare"),
+        (
+            "from nvflare.client.lightning import FLModel, patch",
+            "from flare_recipes_pt.lightning import FLModel, patch",
+        ),
+        ("from nvflare.app_opt.lightning import patch", "from flare_recipes_pt.lightning import patch"),
+        ("from nvflare.recipe.sim_env import SimEnv", "from flare_runtime import SimEnv"),
+        ("from nvflare.recipe.prod_env import ProdEnv", "from flare_deploy import ProdEnv"),
+    ],
+)
+def test_clients_of_trainers_and_environments_become_native(before, after):
+    assert rewritten(before).text == after
+    assert rewritten(before).notes == []
+    assert [note.partition(": ")[2] for _, note in rewritten(before, None).notes] == [
+        "if a FedProxRecipe trains it, keep this import, whose patch adds its term"
+    ] * ("lightning" in before)
+
+
+def test_what_a_client_of_nvidia_flare_does_itself_keeps_its_import():
+    client = "import nvflare.client.lightning as flare\n"
+    assert rewritten(client, True).text == client
+    assert rewritten(client, True).notes[0][1].startswith("nvflare.client.lightning stays: its patch adds the term")
+    helper = "import nvflare.client as flare\nfrom nvflare.app_opt.pt.scaffold import PTScaffoldHelper\n"
+    assert rewritten(helper).text == helper
+    assert "PTScaffoldHelper works with the entries in meta" in rewritten(helper).notes[0][1]
+
+
+def test_arguments_without_effect_are_left_out():
+    text = """\
+from nvflare.app_opt.pt.recipes import FedAvgRecipe
+
+recipe = FedAvgRecipe(launch_once=True, name="ä", server_memory_gc_rounds=1, model=net, cuda_empty_cache=False)
+recipe = FedAvgRecipe(
+    name="job",
+    shutdown_timeout=10.0,
+    model=net,  # to start from
+    client_memory_gc_rounds=rounds(),
+    launch_timeout=None,
+)
+other(launch_once=True)
+"""
+    done = rewritten(text)
+    assert (
+        done.text
+        == """\
+from flare_recipes_pt import FedAvgRecipe
+
+recipe = FedAvgRecipe(name="ä", initial_model=net)
+recipe = FedAvgRecipe(
+    name="job",
+    initial_model=net,  # to start from
+    client_memory_gc_rounds=rounds(),
+)
+other(launch_once=True)
+"""
+    )
+    assert [line for line, _ in done.notes] == [3, 3, 3, 6, 9]
+    assert done.notes[-1][1] == "launch_timeout is left out: it has no effect on Flare"
+
+
+def test_the_command_looks_for_the_recipe_in_all_scripts(tmp_path):
+    (tmp_path / "client.py").write_text("import nvflare.client.lightning as flare\n")
+    job = tmp_path / "job.py"
+    job.write_text("from nvflare.app_opt.pt.recipes import FedAvgRecipe\n")
+    assert "+import flare_recipes_pt.lightning as flare" in CliRunner().invoke(app, [str(tmp_path), "--rewrite"]).stdout
+    job.write_text("from nvflare.app_opt.pt.recipes.fedprox import FedProxRecipe\n")
+    kept = CliRunner().invoke(app, [str(tmp_path), "--rewrite"]).stdout
+    assert "client.py:1: nvflare.client.lightning stays" in kept
+    assert kept.endswith("0 files would change\n")
+
+
 def test_the_command_reports_and_changes_files_only_when_told_to(tmp_path):
     script = tmp_path / "job.py"
     before = "from nvflare.recipe import SimEnv\nfrom nvflare.fuel.hci.client.api import AdminAPI\n"

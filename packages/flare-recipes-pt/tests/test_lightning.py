@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from flare_core import JobFailed
-from flare_recipes_pt import FedAvgRecipe
+from flare_recipes_pt import FedAvgRecipe, ScaffoldRecipe
 from flare_runtime import SimEnv
 
 pytest.importorskip("lightning")
@@ -122,7 +122,9 @@ PLAIN = """
 def run_script(tmp_path):
     """Run a script at two sites, and return the run."""
 
-    def run(script: str, arguments: str = "", *, rounds: int = 3, prefix: str = "inner.", sites: int = 2, **more):
+    def run(
+        script: str, arguments: str = "", *, rounds: int = 3, prefix="inner.", sites: int = 2, kind=FedAvgRecipe, **more
+    ):
         folder = tmp_path / f"project-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         (folder / "data.py").write_text(textwrap.dedent(DATA))
@@ -130,7 +132,7 @@ def run_script(tmp_path):
         path.write_text("".join(textwrap.dedent(part) for part in script.split("###")))
         torch.manual_seed(0)
         state = {f"{prefix}{key}": value for key, value in nn.Linear(3, 1).state_dict().items()}
-        recipe = FedAvgRecipe(
+        recipe = kind(
             min_clients=sites,
             num_rounds=rounds,
             initial_model=state,
@@ -160,6 +162,52 @@ def test_three_rounds_equal_a_plain_loop(run_script, restore):
     assert [row[:3] for row in metrics_of(found)] == [row[:3] for row in metrics_of(wanted)]
     for ours, plain in zip(metrics_of(found), metrics_of(wanted), strict=True):
         assert ours[3] == pytest.approx(plain[3], rel=1e-6)  # measured on the received model
+
+
+CORRECTED = {
+    "optimizer, scheduler = optimizers(net)\n    data =": (
+        "optimizer, scheduler = optimizers(net)\n    scaffold = Scaffold(net)\n    data ="
+    ),
+    "        if not options.restore:": (
+        "        inner = lambda values: {key.removeprefix('inner.'): value for key, value in values.items()}\n"
+        "        received.params = inner(received.params)\n"
+        "        received.optimizer_params = inner(received.optimizer_params)\n"
+        "        scaffold.start(received)\n        rates = []\n        if not options.restore:"
+    ),
+    "                optimizer.step()": (
+        "                scaffold.correct()\n                rates.append(scheduler.get_last_lr()[0])\n"
+        "                optimizer.step()"
+    ),
+    "        params = {": (
+        "        change = scaffold.finish(6, sum(rates) / 6)\n"
+        "        change = {f'inner.{key}': value for key, value in change.items()}\n        params = {"
+    ),
+    "params=params, metrics": "params=params, optimizer_params=change, metrics",
+    "import flare_core.client as flare": "import flare_core.client as flare\n    from flare_recipes_pt import Scaffold",
+}
+
+
+@pytest.mark.parametrize("restore", [0, 1])
+def test_three_rounds_of_scaffold_equal_a_plain_loop(run_script, restore):
+    plain = PLAIN
+    for before, after in CORRECTED.items():
+        assert plain.count(before) == 1, before
+        plain = plain.replace(before, after)
+    wanted = run_script(plain, f"--restore {restore}", kind=ScaffoldRecipe)
+    found = run_script(f"{LIGHTNING}###{LOOP}", f"--restore {restore}", kind=ScaffoldRecipe)
+    averaged = run_script(f"{LIGHTNING}###{LOOP}", f"--restore {restore}")
+    for key, value in wanted.load_model().items():
+        torch.testing.assert_close(found.load_model()[key], value, rtol=0, atol=1e-5)
+        assert (averaged.load_model()[key] - value).abs().max() > 1e-3
+    for ours, theirs in zip(metrics_of(found), metrics_of(wanted), strict=True):
+        assert ours[3] == pytest.approx(theirs[3], rel=1e-5)
+
+
+def test_scaffold_refuses_rates_that_differ(run_script):
+    groups = "torch.optim.SGD([{'params': [net.inner.weight], 'lr': 0.1}, {'params': [net.inner.bias], 'lr': 0.2}])"
+    own = f"net.configure_optimizers = lambda: {groups}\n"
+    with pytest.raises(JobFailed, match=r"learning rates \[0\.1, 0\.2\], and SCAFFOLD needs one"):
+        run_script(f"{LIGHTNING}###{own}###{LOOP}", kind=ScaffoldRecipe, rounds=1)
 
 
 def test_each_round_trains_max_steps(run_script):

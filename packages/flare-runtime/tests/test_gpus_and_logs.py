@@ -70,6 +70,12 @@ def test_flare_logs_to_the_file_and_logging_is_restored(tmp_path, caplog):
     assert "not ours" not in text
 
 
+def test_a_process_that_was_forked_in_a_run_logs_each_record_once(tmp_path):
+    with log_to(tmp_path / "log.txt", "INFO"), log_to(tmp_path / "log.txt", "INFO"):  # the second in the new process
+        logging.getLogger("flare_runtime.something").info("once")
+    assert (tmp_path / "log.txt").read_text().count("once") == 1
+
+
 def test_log_config_is_a_level_a_dict_or_a_file(tmp_path):
     assert check_log_config(None) == "INFO"
     assert check_log_config("debug") == "DEBUG"

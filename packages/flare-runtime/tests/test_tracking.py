@@ -113,6 +113,21 @@ def test_tensorboard_has_every_number_and_text_of_the_sites_and_the_averages(pro
     assert found == {**LOGGED, **MEANS, **texts, **{name: [(0, text)] for name, text in SETTINGS.items()}}
 
 
+def test_tensorboard_can_have_a_folder_for_each_site(project):
+    pytest.importorskip("tensorboard")
+    run = project.env().deploy(tracked(project, "TensorBoardReceiver", args={"by_site": True}))
+    place = run.get_result() / "server" / "tensorboard"
+    assert sorted(each.name for each in place.iterdir()) == ["server", "site-1", "site-2"]
+    assert trackers.tensorboard(place / "server") == MEANS
+    assert trackers.hyperparameters(place / "server")[2] == "finished"
+    for site in ("site-1", "site-2"):
+        found = trackers.tensorboard(place / site)
+        assert {f"{site}/{name}" for name in found} == {
+            *of_site(LOGGED, site), *of_site(SETTINGS, site), f"{site}/notes/columns.txt"
+        }  # fmt: skip
+        assert found["loss"] == LOGGED[f"{site}/loss"]
+
+
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 def test_each_site_can_have_its_own_files(project, external):
     pytest.importorskip("tensorboard")

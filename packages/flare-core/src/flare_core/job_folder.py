@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -45,9 +45,13 @@ SERVER_KEYS = {*_COMMON_KEYS, "workflows"}
 """Reserved keys of the apps' files; all others are settings."""
 
 
-def export_job(job: Job, root: Path) -> Path:
+def export_job(job: Job, root: Path, *, checked: bool = True) -> Path:
     """Write ``job`` below ``root`` and return its folder, which replaces an older export of the job.
 
+    Args:
+        job: the job.
+        root: the folder in which the job's is made.
+        checked: compare each live object with one that is created from its description.
     Raises:
         JobError: a component has no JSON form, or the folder exists and is not a job.
     """
@@ -56,7 +60,7 @@ def export_job(job: Job, root: Path) -> Path:
         if not (folder / "meta.json").is_file():
             raise JobError(f"{folder} exists and is not a job folder; choose another one, nothing was changed")
         shutil.rmtree(folder)
-    for place, content in _render(job).items():
+    for place, content in _render(job, Component.to_json if checked else Component.description).items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -153,7 +157,7 @@ def _count(meta: Mapping[str, Any], key: str, least: int) -> int:
     return value
 
 
-def _render(job: Job) -> dict[str, dict[str, Any]]:
+def _render(job: Job, describe: Callable[[Component], dict[str, Any]]) -> dict[str, dict[str, Any]]:
     files: dict[str, dict[str, Any]] = {
         "meta.json": {
             "name": job.name,
@@ -166,30 +170,30 @@ def _render(job: Job) -> dict[str, dict[str, Any]]:
         "app/config/config_fed_server.json": {
             "format_version": FORMAT_VERSION,
             "workflows": [
-                {"id": f"workflow_{index}", **workflow.to_json()} for index, workflow in enumerate(job.server.workflows)
+                {"id": f"workflow_{index}", **describe(workflow)} for index, workflow in enumerate(job.server.workflows)
             ],
-            **_common_json(job.server),
+            **_common_json(job.server, describe),
         },
     }
     for place, app in {"app": job.client, **{f"app_{site}": app for site, app in job.sites.items()}}.items():
         files[f"{place}/config/config_fed_client.json"] = {
             "format_version": FORMAT_VERSION,
             "executors": [
-                {"tasks": list(entry.tasks), "executor": entry.executor.to_json()} for entry in app.executors
+                {"tasks": list(entry.tasks), "executor": describe(entry.executor)} for entry in app.executors
             ],
-            **_common_json(app),
+            **_common_json(app, describe),
         }
     return files
 
 
-def _common_json(app: ServerApp | ClientApp) -> dict[str, Any]:
+def _common_json(app: ServerApp | ClientApp, describe: Callable[[Component], dict[str, Any]]) -> dict[str, Any]:
     def filters(entries: list[FilterEntry]) -> list[dict[str, Any]]:
         return [
-            {"tasks": list(entry.tasks), "filters": [each.to_json() for each in entry.filters]} for entry in entries
+            {"tasks": list(entry.tasks), "filters": [describe(each) for each in entry.filters]} for entry in entries
         ]
 
     return {
-        "components": [{"id": name, **component.to_json()} for name, component in app.components.items()],
+        "components": [{"id": name, **describe(component)} for name, component in app.components.items()],
         "task_data_filters": filters(app.task_data_filters),
         "task_result_filters": filters(app.task_result_filters),
         **app.config,

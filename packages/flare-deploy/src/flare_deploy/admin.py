@@ -160,10 +160,17 @@ class Admin:
         Raises:
             AdminError: a file cannot be downloaded, or its name leads out of ``to``.
         """
-        return self.connection.persistently(lambda: self._download(id_, Path(to)))
+        return self.connection.persistently(lambda: self._download("files", id_, Path(to)))
 
-    def _download(self, id_: str, target: Path) -> Path:
-        for name, reference in self._ask("files", id_):
+    def download_job(self, id_: str, to: str | Path) -> Path:
+        """Download the job itself, as it was submitted, into the folder ``to``; otherwise as :meth:`download`.
+
+        The folder is not created if the job ended before the server had prepared it.
+        """
+        return self.connection.persistently(lambda: self._download("job_files", id_, Path(to)))
+
+    def _download(self, request: str, id_: str, target: Path) -> Path:
+        for name, reference in self._ask(request, id_):
             place = target / name
             if not place.resolve().is_relative_to(target.resolve()):
                 raise AdminError(f"the server has sent a file named {name!r}, which leads out of {target}")

@@ -25,6 +25,7 @@ try:
     from lightning.pytorch import Callback, LightningModule, Trainer
 except ImportError as error:
     raise missing_package("lightning", error) from error
+from flare_recipes_pt.lightning_scaffold import ScaffoldSteps
 
 __all__ = ["patch"]
 __all__ += client.__all__
@@ -44,6 +45,9 @@ def patch(
 
     Early stopping and ``max_time`` start over in each round, and ``trainer.estimated_stepping_batches`` covers one
     round. Callbacks see the received model from ``on_fit_start`` on, not yet in ``setup``.
+
+    In a ScaffoldRecipe the gradients of each step are corrected, before they are clipped, and the change of the site's
+    control variates is sent. That is possible with one optimizer, one learning rate and one process.
 
     With several devices (``strategy="ddp"``, each holding the full model), the script must run as its own process:
     ``launch_external_process=True``.
@@ -79,6 +83,7 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
         self._states: tuple[list[Any], list[Any]] | None = None  # of optimizers and schedulers
         self._initial_states: list[tuple[Callback, dict[str, Any]]] | None = None  # callbacks to reset
         self._training = Training.ALONE
+        self._scaffold: ScaffoldSteps | None = None
         self._has_started = False
         self._has_learned = False
         self._first_step = 0
@@ -122,6 +127,12 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
             if self._states is not None:
                 self._load_states(trainer)
             self._reset_callbacks(trainer, pl_module)
+        controlled = self._link.controlled if self._training is Training.FEDERATED else None
+        self._scaffold = None if controlled is None else ScaffoldSteps(controlled, pl_module, trainer)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if self._scaffold is not None:
+            self._scaffold.correct(optimizer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._has_started = True
@@ -152,7 +163,8 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
             steps = trainer.global_step - self._first_step
             # A warm-up schedule that spans rounds starts at 0, but has risen above 0 by now.
             learned = self._has_learned or (self._restore_state and any(map(is_learning, trainer.optimizers)))
-            self._link.end_training(model, steps=steps, learned=learned, meta=meta_of(pl_module))
+            change = None if self._scaffold is None else self._scaffold.finish(steps)
+            self._link.end_training(model, steps=steps, learned=learned, meta=meta_of(pl_module), change=change)
 
     def _begin_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._link.has_task and trainer.ckpt_path is not None:

@@ -78,6 +78,7 @@ class _Progress:
     answered: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
     received: Mapping[str, torch.Tensor] = field(default_factory=dict)  # on rank 0, until the reply
+    controlled: FLModel | None = None  # the received model, if it brings control variates
     keys: list[str] = field(default_factory=list)  # common to the received model and the site's
     has_trained: bool = False
     own: dict[str, torch.Tensor] | None = None  # the site's model while the trainer holds another one
@@ -111,6 +112,11 @@ class TrainerLink:
         """True if there is an unanswered task; the same in all ranks."""
         self._update_task()
         return self._run.task is not None
+
+    @property
+    def controlled(self) -> FLModel | None:
+        """The received model, if it brings SCAFFOLD's control variates, which the trainer must answer with a change."""
+        return self._run.controlled
 
     def begin_evaluation(self, model: SharedModel) -> None:
         """Load the received model if the task is to evaluate or train it."""
@@ -146,7 +152,15 @@ class TrainerLink:
         self._load(model)
         return Training.FEDERATED
 
-    def end_training(self, model: SharedModel, *, steps: int, meta: Mapping[str, Any], learned: bool = True) -> None:
+    def end_training(
+        self,
+        model: SharedModel,
+        *,
+        steps: int,
+        meta: Mapping[str, Any],
+        learned: bool = True,
+        change: Mapping[str, Any] | None = None,
+    ) -> None:
         """Send the trained model, with the metrics of the received one.
 
         Args:
@@ -154,6 +168,7 @@ class TrainerLink:
             steps: the number of steps, which is the contribution's weight unless ``meta`` has one.
             meta: the script's metadata for the model.
             learned: the learning rate was above 0 in at least one step, or will be in the next round.
+            change: that of the site's control variates.
         Raises:
             ClientApiError: there was no step, or the learning rate was 0 in every step.
         """
@@ -180,7 +195,9 @@ class TrainerLink:
             params = {key: _with_received_dtype(state[key], run.received[key]) for key in run.keys}
         else:
             params = {}
-        self._send(FLModel(params=params, metrics=run.metrics or None, meta={number_of_steps: steps} | dict(meta)))
+        sent = FLModel(params=params, metrics=run.metrics or None, meta={number_of_steps: steps} | dict(meta))
+        sent.optimizer_params = None if change is None else dict(change)
+        self._send(sent)
 
     def submit(self, model: SharedModel) -> None:
         """Send the site's own model, the result of its last training.
@@ -224,6 +241,7 @@ class TrainerLink:
             params = received.params or {}
             check_fit(params, state, strict=self._strict, remedy=model.remedy)
             run.received = params
+            run.controlled = None if received.optimizer_params is None else received
             run.keys = [key for key in params if key in state]
             model.load({**state, **{key: params[key] for key in run.keys}})
         run.keys = _broadcast(run.keys)
@@ -237,7 +255,7 @@ class TrainerLink:
     def _send(self, model: FLModel) -> None:
         client.send(model)
         run = self._run
-        run.metrics, run.received = {}, {}
+        run.metrics, run.received, run.controlled = {}, {}, None
         run.task, run.answered = None, True
 
 

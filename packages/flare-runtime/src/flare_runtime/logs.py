@@ -56,13 +56,15 @@ class _Formatter(logging.Formatter):
 def log_to(path: Path, config: str | Mapping[str, Any]) -> Iterator[None]:
     """Send Flare's log records to ``path`` during the block, then restore the logging configuration.
 
-    The loggers are those that installed packages declare in the entry-point group ``flare.loggers``.
+    The loggers are those that installed packages declare in the entry-point group ``flare.loggers``. A process that was
+    forked in such a block has its handler already.
     """
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_Formatter(FORMAT))
     before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, names("flare.loggers"))]
     for logger, _, _ in before:
-        logger.addHandler(handler)
+        if not any(_writes_to(each, handler.baseFilename) for each in logger.handlers):
+            logger.addHandler(handler)
         logger.setLevel(config if isinstance(config, str) else logging.INFO)
         logger.propagate = False
     if not isinstance(config, str):
@@ -75,3 +77,7 @@ def log_to(path: Path, config: str | Mapping[str, Any]) -> Iterator[None]:
             logger.setLevel(level)
             logger.propagate = propagate
         handler.close()
+
+
+def _writes_to(handler: logging.Handler, file: str) -> bool:
+    return isinstance(handler, logging.FileHandler) and handler.baseFilename == file

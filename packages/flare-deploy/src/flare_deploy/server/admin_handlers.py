@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from flare_deploy.archive import MAX_ARCHIVE_BYTES, sha256_of
 from flare_deploy.participants import forwards
 from flare_deploy.server.admin_requests import AUDITED, REQUESTS, check_request
 from flare_deploy.server.followers import WINDOW_BYTES
+from flare_deploy.server.job_files import files_of_job, files_of_run, is_kept_for_restart
 from flare_deploy.server.members import MembersError
 from flare_deploy.server.rights import RightsError, check_right, check_studies
 from flare_deploy.server.scheduler import Needs
@@ -175,19 +176,21 @@ class AdminHandlers:
         return self._add(JobRow("", row.name, row.study, admin.name, row.blob, priority=row.priority), needs)
 
     def _files(self, admin: Participant, message: Message, id_: str) -> list[list[str]]:
+        return self._offered(files_of_run(self._ended(admin, id_) / "run"), message)
+
+    def _job_files(self, admin: Participant, message: Message, id_: str) -> list[list[str]]:
+        return self._offered(files_of_job(self._ended(admin, id_) / "app"), message)
+
+    def _offered(self, files: Iterable[tuple[str, Path]], message: Message) -> list[list[str]]:
+        return [[name, add_file(self._daemon.downloader, path, [message.sender])] for name, path in files]
+
+    def _ended(self, admin: Participant, id_: str) -> Path:
+        """Return the folder of a job that has ended and that an administrator may download."""
         row = self._visible(admin, id_)
         check_right(admin, "download", row)
         if not row.has_ended:
             raise JobError(f"the job {id_} is {row.state}; wait for its end with 'flare job wait', or read its logs")
-        run = self._daemon.jobs_folder / id_ / "run"
-        return [
-            [path.relative_to(run).as_posix(), add_file(self._daemon.downloader, path, [message.sender])]
-            for path in sorted(run.rglob("*"))
-            if path.is_file()
-            and path.resolve().is_relative_to(run.resolve())  # a job's code may have left links there
-            and not path.name.startswith(".")
-            and not _is_kept_for_restart(path.relative_to(run))
-        ]
+        return self._daemon.jobs_folder / id_
 
     def _read(self, admin: Participant, message: Message, id_: str, name: str, offset: int) -> bytes:
         path = self._text_file(admin, id_, name, offset)
@@ -219,7 +222,7 @@ class AdminHandlers:
             raise JobError(f"{name!r} from byte {offset} is no log or record of a run")
         path = (run / name).resolve()
         is_record = path.is_relative_to(run.resolve()) and path.suffix in (".txt", ".jsonl", ".json")
-        if not is_record or path.name.startswith(".") or _is_kept_for_restart(path.relative_to(run.resolve())):
+        if not is_record or path.name.startswith(".") or is_kept_for_restart(path.relative_to(run.resolve())):
             raise JobError(f"{name!r} is no log or record of a run")
         return path
 
@@ -294,9 +297,3 @@ def _plain(row: JobRow) -> dict[str, Any]:
     return {key: value for key, value in asdict(row).items() if key != "needs"} | {
         "min_clients": row.needs.get("min_clients", 1)
     }
-
-
-def _is_kept_for_restart(path: Path) -> bool:
-    """Return True for the checkpoints of a run, which are large and of no use outside the server."""
-    is_checkpoint = path.name == "state.json" or path.name.startswith(("round-", "state-", "best-"))
-    return path.parts[0] == "server" and is_checkpoint

@@ -10,6 +10,7 @@ abort     [job]
 delete    [job]
 clone     [job]                                 -> a job
 files     [job]                                 -> [[name, reference], …] of the run's folder
+job_files [job]                                 -> the same of the folder that was submitted
 read      [job, name, offset]                   -> bytes
 follow    [job, name, position, number]         opens the stream "follow" to the sender; see followers.py
 status    []                                    -> the server, its sites and jobs
@@ -34,6 +35,7 @@ REQUESTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "delete": ("manage", (str,)),
     "clone": ("submit", (str,)),
     "files": ("download", (str,)),
+    "job_files": ("download", (str,)),
     "read": ("view", (str, str, int)),
     "follow": ("view", (str, str, int, int)),
     "status": ("view", ()),
@@ -44,7 +46,7 @@ REQUESTS: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 """The right that each request needs, see :mod:`flare_deploy.server.rights`, and the types of its values."""
 
-AUDITED = ("submit", "abort", "delete", "clone", "files", "invite", "remove")
+AUDITED = ("submit", "abort", "delete", "clone", "files", "job_files", "invite", "remove")
 """Requests that are recorded in the audit log; of the others, only those that a role does not allow are."""
 
 _OPTIONS: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -18,10 +18,17 @@ GLOBAL, DIFFERENCE = "scaffold_c_global", "scaffold_c_diff"
 _names: WeakKeyDictionary[Session, frozenset[str]] = WeakKeyDictionary()
 """For each script, the names of the parameters that have controls."""
 
+_with_trainers: WeakSet[Session] = WeakSet()
+
+
+def trainer_answers(session: Session) -> None:
+    """Leave the controls of a script to its patched trainer."""
+    _with_trainers.add(session)
+
 
 def received(session: Session, model: FLModel) -> None:
     """Move the server's controls to ``meta``, with zeros for what has none, such as counters."""
-    if model.optimizer_params is None:
+    if model.optimizer_params is None or session in _with_trainers:
         _names.pop(session, None)
         return
     controls = model.optimizer_params
@@ -48,8 +55,7 @@ def sent(session: Session, model: FLModel) -> FLModel:
             return model
         raise ClientApiError(
             f"the trained model has no meta[{DIFFERENCE!r}], which a ScaffoldRecipe needs: correct the steps with"
-            " PTScaffoldHelper or TFScaffoldHelper and send get_delta_controls() there, or use FedAvgRecipe. A patched"
-            " Lightning trainer does not correct its steps; write the loop with the Client API"
+            " PTScaffoldHelper or TFScaffoldHelper and send get_delta_controls() there, or use FedAvgRecipe"
         )
     meta = {name: value for name, value in model.meta.items() if name not in (GLOBAL, DIFFERENCE)}
     kept = {name: value for name, value in changes.items() if name in names}

@@ -8,11 +8,19 @@
 <folder>/server/simulate_job/cross_site_val/cross_val_results.json             {site of the data: {model: metrics}}; {}
                                                                                without an evaluation
 <folder>/<party>/simulate_job/meta.json                                        the job's name and its sites
-<folder>/server/simulate_job/tb_events/                                        TensorBoard
+<folder>/<party>/simulate_job/app_<party>/                                     the party's part of the job
+<folder>/<party>/log.txt, log.json, error_log.txt, …                           its logs
+<folder>/server/simulate_job/tb_events/<party>/                                TensorBoard
 <folder>/<site>/simulate_job/                                                  what the site's script has written
 
-What a run has written stays in the run's own folder; ``<folder>`` holds links to the newest run's. Whatever else is at
-the place of a link, such as results of NVIDIA FLARE itself, is renamed.
+What a run has written stays in the run's own folder; ``<folder>`` holds links to the newest run's, also if it failed.
+Whatever else is at the place of a link, such as results of NVIDIA FLARE itself, is renamed.
+
+The result of a job that ran elsewhere is the run's folder itself, with two more folders:
+
+<run>/job/<name>/                                                              the job
+<run>/workspace/                                                               what is in server/simulate_job above, and
+                                                                               the logs of the server and of the sites
 """
 
 from __future__ import annotations
@@ -27,6 +35,9 @@ from typing import Any
 import numpy as np
 
 from flare_core import Job, Run
+from flare_core.job import SERVER
+from nvflare._flare.app_folders import link_app, meta_of, write_job
+from nvflare._flare.log_forms import LOGS, write_logs
 
 logger = logging.getLogger(__name__)
 
@@ -53,44 +64,82 @@ class Outputs:
     at_sites: tuple[str, ...] = ()
 
 
-def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -> None:
-    """Write the results of a run into its folder, in the form described above, and link ``folder``, if any, to them."""
-    target = run_folder / "nvflare"
-    job = target / "server" / JOB
-    job.mkdir(parents=True)
-    app = job / "app_server"
-    app.mkdir()
-    for name in ("global", "best"):
-        if outputs.write is not None and (run_folder / "server" / f"{name}_model.safetensors").is_file():
-            outputs.write(run, name, app, job)
-    _cross_site(run_folder / "server" / "cross_site_evaluation.json", job, outputs)
-    meta = _meta(run_folder / "summary.json")
-    _link(job / "tb_events", run_folder / "server" / "tensorboard")
-    _merge(run_folder / "server" / JOB, job)  # written by components of NVIDIA FLARE's
-    for each in (run_folder / "server").iterdir():
-        for place in (job, app) if each.name != JOB else ():
-            if not (place / each.name).exists():
-                _link(place / each.name, each)
-    _write_meta(job, meta)
-    _link(target / "server" / "log.txt", run_folder / "log.txt")
-    for site in (run_folder / "sites").iterdir():
-        own = target / site.name / JOB
-        own.mkdir(parents=True)
-        _merge(site / JOB, own)
-        _merge(site, own, without=JOB)
-        if (site / JOB).is_dir():  # an executor of NVIDIA FLARE's has the site's folder as its working folder
-            _merge(site, target / site.name, without=JOB)
-        for name in outputs.at_sites:
-            _link(own / name, run_folder / "server" / name)
-        _link(own / site.name, site)  # where some of its parts write their files
-        _write_meta(own, meta)
-        _link(target / site.name / "log.txt", site / "log.txt")
-    if folder is None:
-        return
+def lay_out(run: Run, folder: Path, outputs: Outputs, job: Job) -> None:
+    """Write the results of a simulated run into its folder, in the form described above, and link ``folder`` to it."""
+    run_folder = run.get_result(raise_on_failure=False)
+    target = _write(run, run_folder, outputs, write_job(job, run_folder, weights=False))
     folder.mkdir(parents=True, exist_ok=True)
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
         _make_way(folder / each.name, run_folder.name)
         _link(folder / each.name, each)
+
+
+def lay_out_download(run: Run | None, run_folder: Path, outputs: Outputs, job: Path | None) -> None:
+    """Add ``workspace`` to the folder of a run that was fetched from a server.
+
+    Args:
+        run: the run, to convert its models.
+        run_folder: its folder.
+        outputs: the names of the results.
+        job: the folder of the job.
+    """
+    target = _write(run, run_folder, outputs, job)
+    workspace = target / SERVER / JOB
+    for party in target.iterdir():
+        place = workspace if party.name == SERVER else workspace / party.name
+        place.mkdir(exist_ok=True)
+        for name in LOGS:
+            _link(place / name, party / name)
+    (run_folder / "workspace").symlink_to(workspace, target_is_directory=True)
+
+
+def _write(run: Run | None, run_folder: Path, outputs: Outputs, job_folder: Path | None) -> Path:
+    """Write the results of a run into its folder, and return the folder with one for each party."""
+    target = run_folder / "nvflare"
+    summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
+    meta = meta_of(job_folder, summary)
+    found = (run_folder / "sites").glob("*")  # one that has neither printed nor written anything has no folder
+    sites = sorted({*(summary.get("sites") or ()), *(each.name for each in found)})
+    for party in (SERVER, *sites):
+        app = target / party / JOB / f"app_{party}"
+        app.mkdir(parents=True)
+        if job_folder is not None:
+            link_app(job_folder, party, app)
+    _write_server(run, run_folder, target / SERVER / JOB, outputs, str(summary.get("job_id") or JOB))
+    for site in sites:
+        _link_site(run_folder / "sites" / site, target / site, run_folder, outputs)
+    for party in (SERVER, *sites):
+        _write_meta(target / party / JOB, meta)
+    write_logs(run_folder, target, sites, summary.get("started"))
+    return target
+
+
+def _write_server(run: Run | None, run_folder: Path, job: Path, outputs: Outputs, id_: str) -> None:
+    app = job / "app_server"
+    for name in ("global", "best") if run is not None and outputs.write is not None else ():
+        if (run_folder / "server" / f"{name}_model.safetensors").is_file():
+            assert run is not None
+            assert outputs.write is not None
+            outputs.write(run, name, app, job)
+    _cross_site(run_folder / "server" / "cross_site_evaluation.json", job, outputs)
+    _link(job / "tb_events", run_folder / "server" / "tensorboard")
+    for name in (JOB, id_):  # written by components of NVIDIA FLARE's, in a simulation and elsewhere
+        _merge(run_folder / "server" / name, job)
+    for each in (run_folder / "server").iterdir():
+        for place in (job, app) if each.name not in (JOB, id_) else ():
+            if not (place / each.name).exists():
+                _link(place / each.name, each)
+
+
+def _link_site(site: Path, target: Path, run_folder: Path, outputs: Outputs) -> None:
+    own = target / JOB
+    _merge(site / JOB, own)
+    _merge(site, own, without=JOB)
+    if (site / JOB).is_dir():  # an executor of NVIDIA FLARE's has the site's folder as its working folder
+        _merge(site, target, without=JOB)
+    for name in outputs.at_sites:
+        _link(own / name, run_folder / "server" / name)
+    _link(own / site.name, site)  # where some of its parts write their files
 
 
 def outputs_of(job: Job) -> Outputs:
@@ -106,7 +155,9 @@ def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "bes
         import torch
 
         path = app / (global_name if name == "global" else best_name)
-        torch.save({"model": run.load_model(name), "train_conf": {"train": {"model": "model"}}}, path)
+        torch.save(
+            {"model": run.load_model(name, raise_on_failure=False), "train_conf": {"train": {"model": "model"}}}, path
+        )
 
     return Outputs(write, f"SRV_{global_name}", f"SRV_{best_name}")
 
@@ -115,7 +166,7 @@ def array_outputs() -> Outputs:
     """Return the results of a recipe whose model is a single array."""
 
     def write(run: Run, name: str, app: Path, job: Path) -> None:
-        params = run.load_model(name)
+        params = run.load_model(name, raise_on_failure=False)
         if list(params) == ["numpy_key"]:
             (job / "models").mkdir(exist_ok=True)
             np.save(job / "models" / ("server.npy" if name == "global" else "best_server.npy"), params["numpy_key"])
@@ -129,7 +180,10 @@ def joblib_outputs() -> Outputs:
     def write(run: Run, name: str, app: Path, job: Path) -> None:
         import joblib  # comes with scikit-learn
 
-        joblib.dump(run.load_model(name), app / f"{'' if name == 'global' else 'best_'}model_param.joblib")
+        joblib.dump(
+            run.load_model(name, raise_on_failure=False),
+            app / f"{'' if name == 'global' else 'best_'}model_param.joblib",
+        )
 
     return Outputs(write)
 
@@ -146,13 +200,6 @@ def _cross_site(source: Path, job: Path, outputs: Outputs) -> None:
     }
     (job / "cross_site_val").mkdir()
     (job / "cross_site_val" / "cross_val_results.json").write_text(json.dumps(renamed) + "\n", encoding="utf-8")
-
-
-def _meta(summary: Path) -> str:
-    """Return the text of meta.json: the name of the job, and its sites."""
-    found = json.loads(summary.read_text(encoding="utf-8"))
-    sites = [{"name": site} for site in found.get("sites") or ()]
-    return json.dumps({"name": found["job"], "job_clients": sites}, indent=4) + "\n"
 
 
 def _write_meta(job: Path, text: str) -> None:

@@ -47,7 +47,8 @@ def simulate(
         workspace_root=Path(workspace).expanduser().absolute(),
     )
     run = env.deploy(job)
-    lay_out(run, run.get_result(), Path(workspace).expanduser().absolute(), outputs_of(job))
+    lay_out(run, Path(workspace).expanduser().absolute(), outputs_of(job), job)
+    run.get_result()
     return run
 
 

@@ -80,17 +80,22 @@ def _report(path: Path) -> list[dict[str, Any]]:
 
 def _rewrite(path: Path, *, write: bool) -> None:
     from flare_core.files import write_text
-    from nvflare._migrate.rewriting import rewritten
+    from nvflare._migrate.rewriting import proximal, rewritten
     from nvflare._migrate.uses import files_of
 
     changed = 0
+    texts: dict[Path, str] = {}
     for file in files_of(path):
-        if file.suffix != ".py":
-            continue
         try:
-            before = file.read_text(encoding="utf-8")
-            after = rewritten(before)
-        except (UnicodeDecodeError, SyntaxError) as error:
+            if file.suffix == ".py":
+                texts[file] = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            sys.stdout.write(f"{file}: left as it is: {error}\n")
+    is_proximal = proximal(texts.values())
+    for file, before in texts.items():
+        try:
+            after = rewritten(before, is_proximal)
+        except SyntaxError as error:
             sys.stdout.write(f"{file}: left as it is: {error}\n")
             continue
         diff = list(

@@ -11,6 +11,7 @@ from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import EventScope, FedEventHeader, FLContextKey, LogMessageTag
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
+from nvflare.fuel.utils.log_utils import custom_logger
 
 EventHandler = Callable[..., None]
 
@@ -27,7 +28,7 @@ class FLComponent:
         made = super().__new__(cls)
         made._name = cls.__name__
         made._event_handlers = {}
-        made.logger = logging.getLogger(f"{cls.__module__}.{cls.__name__}")
+        made.logger = custom_logger(logging.getLogger(f"{cls.__module__}.{cls.__name__}"))
         return made
 
     def __init__(self) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flare_core import RecipeError, Run
+from flare_core import Job, RecipeError, Run
 from nvflare._flare.deployed import DeployedEnv
 from nvflare._flare.names import check_import
-from nvflare.job_config.api import FedJob
 
 
 class PocEnv(DeployedEnv):
@@ -58,5 +57,5 @@ class PocEnv(DeployedEnv):
         self.clients = clients
         self.num_clients = len(self._env.clients)
 
-    def start(self, job: FedJob) -> Run:
-        return self._env.deploy(job.flare_job())
+    def start(self, job: Job) -> Run:
+        return self._env.deploy(job)

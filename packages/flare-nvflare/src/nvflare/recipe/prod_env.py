@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flare_core import RecipeError, Run
+from flare_core import Job, RecipeError, Run
 from nvflare._flare.deployed import DeployedEnv
 from nvflare._flare.names import check_import
-from nvflare.job_config.api import FedJob
 
 
 class ProdEnv(DeployedEnv):
@@ -44,5 +43,5 @@ class ProdEnv(DeployedEnv):
         self.startup_kit_location = startup_kit_location
         self._env = FlareProdEnv(startup_kit_location, study=study, login_timeout=login_timeout)
 
-    def start(self, job: FedJob) -> Run:
-        return self._env.deploy(job.flare_job())
+    def start(self, job: Job) -> Run:
+        return self._env.deploy(job)

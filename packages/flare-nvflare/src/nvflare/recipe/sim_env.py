@@ -84,11 +84,13 @@ class SimEnv(ExecEnv):
             workspace: the folder below which Flare makes the run's folder.
             folder: where the results are to be found.
         Raises:
-            JobFailed: the run has failed; the results are in the run's folder alone.
+            JobFailed: the run has failed; its results, logs above all, are there nevertheless.
         """
         env = FlareSimEnv(**self._arguments, workspace_root=workspace)
-        self._runs[job.name] = run = env.deploy(job.flare_job())
-        lay_out(run, run.get_result(), folder, job.outputs)
+        flare_job = job.flare_job()
+        self._runs[job.name] = run = env.deploy(flare_job)
+        lay_out(run, folder, job.outputs, flare_job)
+        run.get_result()
 
     def get_job_status(self, job_id: str) -> str | None:
         """Return how the job ended."""

@@ -16,7 +16,7 @@ from nvflare.recipe.spec import Recipe
 
 logger = logging.getLogger(__name__)
 
-_FOLDERS = {"tensorboard": {"folder": "tb_events"}}
+_FOLDERS: dict[str, dict[str, Any]] = {"tensorboard": {"folder": "tb_events", "by_site": True}}
 _ELSEWHERE = ("buffer_flush_time", "events", "process_timeout")  # settings of NVIDIA FLARE's own parts
 
 
@@ -41,7 +41,7 @@ def add_experiment_tracking(
     Raises:
         RecipeError: the type is unknown, neither side writes, or a package is not installed.
     """
-    settings = dict(_FOLDERS.get(tracking_type, {})) | _settings(tracking_type, tracking_config)
+    settings = _FOLDERS.get(tracking_type, {}) | _settings(tracking_type, tracking_config)
     recipes.add_experiment_tracking(native(recipe), tracking_type, settings, client_side, server_side)
 
 

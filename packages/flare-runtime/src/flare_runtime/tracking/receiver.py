@@ -45,12 +45,14 @@ class Entry:
         name: ``site-1/accuracy`` for a site's value, ``accuracy`` for the average over the sites.
         value: a float for a number, a string for a text, or the value of a parameter or tag.
         step: the script's ``global_step``, else the round.
+        site: the site; None for the average.
     """
 
     kind: Literal["number", "parameter", "tag", "text"]
     name: str
     value: bool | int | float | str
     step: int
+    site: str | None = None
 
 
 def check_texts(receiver: Receiver, *names: str) -> None:
@@ -227,11 +229,11 @@ class Receiver(Observer):
         match event.kind:
             case Kind.PARAMETER | Kind.TAG:
                 value = event.value if isinstance(event.value, bool | int | float | str) else str(event.value)
-                return Entry("parameter" if event.kind == Kind.PARAMETER else "tag", name, value, step)
+                return Entry("parameter" if event.kind == Kind.PARAMETER else "tag", name, value, step, event.site)
             case Kind.SCALAR | Kind.METRIC if (number := as_number(event.value)) is not None:
-                return Entry("number", name, number, step)
+                return Entry("number", name, number, step, event.site)
             case Kind.SCALAR | Kind.METRIC | Kind.TEXT | Kind.LOG_RECORD:
-                return Entry("text", name, str(event.value), step)
+                return Entry("text", name, str(event.value), step, event.site)
         if event.kind not in self._ignored:
             self._ignored.add(event.kind)
             self.warn(f"'{name}' is left out; values of the kind {event.kind} are not supported")

@@ -6,11 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from flare_core import ObservedRun, RecipeError
 from flare_core.events import RunEnded
+from flare_core.job import SERVER
 from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.receiver import Entry, Receiver
 
@@ -24,6 +25,8 @@ class TensorBoardReceiver(Receiver):
 
     Args:
         folder: the folder for event files, within the run's ``server`` folder or the site's folder.
+        by_site: each site has a folder of its own there, and the averages have the folder ``server``, so that charts
+            show them as runs to compare. By default all are in one file, and names of values begin with the site's.
     Raises:
         RecipeError: ``folder`` is not a relative path below that.
     """
@@ -31,34 +34,33 @@ class TensorBoardReceiver(Receiver):
     tracker = "TensorBoard"
     extra = "tensorboard"
 
-    def __init__(self, *, folder: str = "tensorboard") -> None:
+    def __init__(self, *, folder: str = "tensorboard", by_site: bool = False) -> None:
         place = PurePath(folder) if isinstance(folder, str) else PurePath()
         if not place.parts or place.is_absolute() or ".." in place.parts:
             raise RecipeError(f"folder is {folder!r}; give the name of a folder, which is created in that of the run")
         self.folder = folder
+        self.by_site = by_site
 
     def open(self, run: ObservedRun) -> None:
         # Not TensorBoard's EventFileWriter: it would start another thread.
         from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
         from tensorboard.plugins.text.metadata import create_summary_metadata
-        from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event: Any = event_pb2.Event
         self._summary: Any = summary_pb2.Summary
         self._tensor: Any = tensor_pb2.TensorProto
         self._string: Any = types_pb2.DT_STRING
         self._text_plugin: Any = create_summary_metadata(display_name="", description="")
-        folder = run.folder / self.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self._records: Any = RecordWriter((folder / name).open("xb"))
-        self._add(file_version="brain.Event:2")
+        self._place = run.folder / self.folder
+        self._records: dict[str, Any] = {}  # by the folder within that
         self._begin(run)
 
     def write(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self._add(step=entry.step, summary=self._summary(value=[self._value(entry)]))
-        self._records.flush()
+            summary = self._summary(value=[self._value(entry)])
+            self._add(self._folder_of(entry.site), step=entry.step, summary=summary)
+        for each in self._records.values():
+            each.flush()
 
     def close(self, end: RunEnded) -> None:
         from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
@@ -66,7 +68,8 @@ class TensorBoardReceiver(Receiver):
         status = api_pb2.STATUS_SUCCESS if end.outcome == "finished" else api_pb2.STATUS_FAILURE
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
         self._add_session(metadata.SESSION_END_INFO_TAG, session_end_info=info)
-        self._records.close()
+        for each in self._records.values():
+            each.close()
 
     def _begin(self, run: ObservedRun) -> None:
         """Write the recipe's parameters, for the HPARAMS tab of TensorBoard."""
@@ -87,13 +90,28 @@ class TensorBoardReceiver(Receiver):
 
         about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**info))
         value = self._summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
-        self._add(summary=self._summary(value=[value]))
+        self._add(self._folder_of(None), summary=self._summary(value=[value]))
 
-    def _add(self, **content: Any) -> None:
-        self._records.write(self._event(wall_time=time.time(), **content).SerializeToString())
+    def _folder_of(self, site: str | None) -> str:
+        return (site or SERVER) if self.by_site else ""
+
+    def _add(self, folder: str, **content: Any) -> None:
+        if folder not in self._records:
+            self._records[folder] = self._new_records(self._place / folder)
+        self._records[folder].write(self._event(wall_time=time.time(), **content).SerializeToString())
+
+    def _new_records(self, folder: Path) -> Any:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        records: Any = RecordWriter((folder / name).open("xb"))
+        records.write(self._event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        return records
 
     def _value(self, entry: Entry) -> Any:
+        tag = entry.name.removeprefix(f"{entry.site}/") if self.by_site else entry.name
         if entry.kind == "number":
-            return self._summary.Value(tag=entry.name, simple_value=entry.value)
+            return self._summary.Value(tag=tag, simple_value=entry.value)
         text = self._tensor(dtype=self._string, string_val=[str(entry.value).encode()])
-        return self._summary.Value(tag=entry.name, metadata=self._text_plugin, tensor=text)
+        return self._summary.Value(tag=tag, metadata=self._text_plugin, tensor=text)

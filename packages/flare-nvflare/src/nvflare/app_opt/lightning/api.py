@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 import flare_recipes_pt.lightning
+from nvflare._flare.controls import trainer_answers
 from nvflare.app_common.utils.fedprox_utils import FEDPROX_MU
 from nvflare.client.api import get_context
 
@@ -19,12 +20,14 @@ def patch(
 ) -> None:
     """Make a trainer take part in the run, as :func:`flare_recipes_pt.lightning.patch` does.
 
-    In a FedProxRecipe the gradients get those of the proximal term, which the module leaves out of its loss.
+    In a FedProxRecipe the gradients get those of the proximal term, which the module leaves out of its loss. In a
+    ScaffoldRecipe they are corrected by the control variates.
 
     Args:
         trainer, restore_state, load_state_dict_strict, update_fit_loop: as there.
     """
     flare_recipes_pt.lightning.patch(trainer, restore_state, load_state_dict_strict, update_fit_loop)
+    trainer_answers(get_context(None))
     if not any(isinstance(each, _Proximal) for each in trainer.callbacks):
         trainer.callbacks.insert(1, _Proximal())  # after the one that loads the received model
 

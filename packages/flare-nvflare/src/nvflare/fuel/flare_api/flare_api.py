@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError, JobError, RunStatus
+from flare_core.job_folder import load_job
+from nvflare._flare.app_folders import find_job
+from nvflare._flare.layout import Outputs, lay_out_download, outputs_of
 from nvflare._flare.names import check_import, not_provided
 from nvflare.apis.job_def import JobMetaKey
 from nvflare.fuel.flare_api.api_spec import (
@@ -183,11 +186,19 @@ class Session:
         return found if limit is None else found[:limit]
 
     def download_job_result(self, job_id: str, destination: str | None = None) -> str:
-        """Download the result of a job that has ended, and return its folder, which has a folder ``workspace``."""
+        """Download the result of a job that has ended, and return its folder, with folders ``job`` and ``workspace``.
+
+        Logs and models have the same places as in results of NVIDIA FLARE, also of a job that has failed.
+        """
         target = Path(destination or Path(self.startup_path) / "transfer") / job_id
         with self._open(JobNotFound) as admin:
             self._before("download_job")
-            admin.download(job_id, target / "workspace")
+            name = str(admin.job(job_id)["name"])
+            admin.download(job_id, target)
+            admin.download_job(job_id, target / "job" / name)
+        if not (target / "workspace").exists():
+            job = find_job(target)
+            lay_out_download(None, target, Outputs() if job is None else outputs_of(load_job(job)), job)
         return str(target)
 
     def get_job_logs(self, job_id: str, target: str = "server", tail_lines: int | None = None, **kwargs: Any) -> str:

@@ -127,10 +127,15 @@ def _extended(record: logging.LogRecord) -> Any:
     extended.fullName = getattr(record, "fullName", record.name)
     extended.name = record.name.rpartition(".")[2]
     message = record.getMessage()
-    found = _CONTEXT.match(message)
-    pairs = dict(part.strip().partition("=")[::2] for part in found["pairs"].split(",")) if found else {}
-    extended.fl_ctx = f"[{found['pairs']}]" if found else ""
-    extended.identity = pairs.get("party", "")
-    if found:
-        extended.msg, extended.args = message[found.end() :], None
+    extended.fl_ctx, extended.identity, rest = context_of(message)
+    if rest != message:
+        extended.msg, extended.args = rest, None
     return extended
+
+
+def context_of(message: str) -> tuple[str, str, str]:
+    """Return the context at the beginning of a message, the party in it, and the rest of the message."""
+    if (found := _CONTEXT.match(message)) is None:
+        return "", "", message
+    pairs = dict(part.strip().partition("=")[::2] for part in found["pairs"].split(","))
+    return f"[{found['pairs']}]", pairs.get("party", ""), message[found.end() :]

@@ -20,20 +20,34 @@ __all__ = [
 ]
 
 
+class _ToRun(logging.Handler):
+    """Passes records of a job's own code to the log of the run, if one is open."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for each in logging.getLogger("nvflare").handlers:
+            each.handle(record)
+
+
+_TO_RUN = _ToRun()
+
+
 def custom_logger(logger: logging.Logger) -> logging.Logger:
-    """Return the logger: messages of a job's own code are logged like all others."""
+    """Return the logger, whose messages are in the log of the run from now on, at the level of all others."""
+    if logger.name.partition(".")[0] != "nvflare":
+        logger.addHandler(_TO_RUN)
+        logger.setLevel(logger.level or logging.getLogger("nvflare").level or logging.INFO)
     return logger
 
 
 def get_obj_logger(obj: Any) -> logging.Logger:
     """Return the logger of an object's class."""
-    return logging.getLogger(f"{type(obj).__module__}.{type(obj).__qualname__}")
+    return custom_logger(logging.getLogger(f"{type(obj).__module__}.{type(obj).__qualname__}"))
 
 
 def get_module_logger(module: str | None = None, name: str | None = None) -> logging.Logger:
     """Return the logger of a module, or of something in it."""
     parts = [each for each in (module, name) if each]
-    return logging.getLogger(".".join(parts) or "nvflare")
+    return custom_logger(logging.getLogger(".".join(parts) or "nvflare"))
 
 
 def get_script_logger() -> logging.Logger:

@@ -11,11 +11,11 @@ class TBAnalyticsReceiver(TensorBoardReceiver):
     """Writes the metrics of a run for TensorBoard, with :class:`flare_runtime.tracking.TensorBoardReceiver`.
 
     Args:
-        tb_folder: the folder of the event files.
+        tb_folder: the folder of the event files, with one for each site.
         events: without effect; all metrics are written.
     """
 
     def __init__(self, tb_folder: str = "tb_events", events: Sequence[str] | None = None) -> None:
-        super().__init__(folder=tb_folder)
+        super().__init__(folder=tb_folder, by_site=True)
         self.tb_folder = tb_folder
         self.events = events

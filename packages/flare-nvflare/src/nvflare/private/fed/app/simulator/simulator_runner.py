@@ -65,5 +65,5 @@ class SimulatorRunner:
             workspace_root=self.workspace,
         )
         run = env.deploy(job)
-        lay_out(run, run.get_result(raise_on_failure=False), Path(self.workspace), outputs_of(job))
+        lay_out(run, Path(self.workspace), outputs_of(job), job)
         return 0 if run.get_status().value == "finished" else 1
