@@ -28,6 +28,10 @@ COMPONENTS = {
         {"expected_data_kind": "WEIGHTS"},
     ),
 }
+EVALUATION = {
+    "locator": (f"{NAMES}.np.np_model_locator.NPModelLocator", {}),
+    "json_generator": (f"{NAMES}.widgets.validation_json_generator.ValidationJsonGenerator", {}),
+}
 CODE = '''
     import os
     import socket
@@ -136,6 +140,20 @@ CODE = '''
             if task_name == "gated" and self.gate:
                 shareable.set_header(AppConstants.CURRENT_ROUND, self.gated_round)
             return super().execute(task_name, shareable, fl_ctx, abort_signal)
+
+
+    class Evaluator(Trainer):
+        """Asks the gate when it evaluates a model."""
+
+        def execute(self, task_name, shareable, fl_ctx, abort_signal):
+            if task_name != "validate":
+                self.kept = super().execute(task_name, shareable, fl_ctx, abort_signal)
+                return self.kept
+            if self.gate:
+                shareable.set_header(AppConstants.CURRENT_ROUND, self.gated_round)
+            score = float(from_shareable(shareable).data["numpy_key"].sum())
+            super().execute(task_name, shareable, fl_ctx, abort_signal)
+            return DXO(DataKind.METRICS, {"sum": score}).to_shareable()
 '''
 
 
@@ -148,6 +166,7 @@ class Done:
     model: list[float]
     summary: dict
     events: list[dict]
+    scores: dict
 
 
 def write_job(folder: Path, path: str, args: dict, gate: str = "", trainer: str = "own.Trainer") -> Path:
@@ -155,11 +174,18 @@ def write_job(folder: Path, path: str, args: dict, gate: str = "", trainer: str 
     config.mkdir(parents=True)
     (folder / "app" / "custom").mkdir()
     (folder / "app" / "custom" / "own.py").write_text(textwrap.dedent(CODE))
+    components = {**COMPONENTS, **(EVALUATION if trainer == "own.Evaluator" else {})}
     server = {
         "workflows": [{"id": "rounds", "path": path, "args": args}],
-        "components": [{"id": name, "path": path, "args": args} for name, (path, args) in COMPONENTS.items()],
+        "components": [{"id": name, "path": path, "args": args} for name, (path, args) in components.items()],
     }
-    executor = {"path": trainer, "args": {"gate": gate, "gated_round": 2 if gate else -1}}
+    gated_round = 2
+    if trainer == "own.Evaluator":
+        gated_round = ROUNDS  # after the last one
+        path = f"{NAMES}.workflows.cross_site_model_eval.CrossSiteModelEval"
+        args = {"model_locator_id": "locator", "submit_model_task_name": ""}
+        server["workflows"].append({"id": "evaluation", "path": path, "args": args})
+    executor = {"path": trainer, "args": {"gate": gate, "gated_round": gated_round if gate else -1}}
     client = {"executors": [{"tasks": ["*"], "executor": executor}]}
     meta = {"name": folder.name, "min_clients": 2, "deploy_map": {"app": ["@ALL"]}}
     for file, content in (
@@ -176,12 +202,14 @@ def outcome(place, job_id: str) -> Done:
     folder = place.folder / "results" / job_id
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     file = folder / "server" / "global_model.safetensors"
+    (scores,) = [json.loads(file.read_text()) for file in folder.rglob("cross_val_results.json")] or [{}]
     model = read_file(file)["numpy_key"].tolist() if file.is_file() else []
-    return Done(found["state"], found["reason"] or "", model, json.loads((folder / "summary.json").read_text()), events)
+    summary = json.loads((folder / "summary.json").read_text())
+    return Done(found["state"], found["reason"] or "", model, summary, events, scores)
 
 
 def undisturbed_and_killed(place, tmp_path: Path, path: str, args: dict, **options) -> tuple[Done, Done]:
-    """Run a job twice; in the second run, kill the server's process of the job in the third round."""
+    """Run a job twice; in the second run, kill the server's process of the job while site-1 is at the gate."""
     with place.admin() as admin:
         whole = admin.submit(load_job_folder(write_job(tmp_path / "whole", path, args, **options)))["id"]
     undisturbed = outcome(place, whole)
@@ -254,3 +282,14 @@ def test_a_controller_that_only_seems_to_go_on_fails_the_run(hospital, tmp_path)
     )
     assert (undisturbed.state, killed.state) == ("finished", "failed")
     assert "continued with round 2, but the controller sent the task of round 0" in killed.reason
+
+
+def test_a_later_workflow_begins_again_without_the_one_before(hospital, tmp_path):
+    args = {"min_clients": 2, "num_rounds": ROUNDS, "persistor_id": "persistor"}
+    path = f"{NAMES}.workflows.scatter_and_gather.ScatterAndGather"
+    undisturbed, killed = undisturbed_and_killed(hospital(), tmp_path, path, args, trainer="own.Evaluator")
+    assert (undisturbed.state, killed.state) == ("finished", "finished"), killed.reason
+    assert killed.scores == undisturbed.scores
+    assert list(killed.scores) == ["site-1", "site-2"]
+    assert rounds_of(killed) == rounds_of(undisturbed) == [0, 1, 2, 3]
+    assert (killed.model, killed.summary["warnings"]) == (undisturbed.model, [])
