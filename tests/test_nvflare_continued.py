@@ -31,6 +31,7 @@ COMPONENTS = {
 EVALUATION = {
     "locator": (f"{NAMES}.np.np_model_locator.NPModelLocator", {}),
     "json_generator": (f"{NAMES}.widgets.validation_json_generator.ValidationJsonGenerator", {}),
+    "starts": ("own.Starts", {}),
 }
 CODE = '''
     import os
@@ -39,7 +40,9 @@ CODE = '''
     from flare_core import FLModel
     from nvflare.apis.controller_spec import Task
     from nvflare.apis.dxo import DXO, DataKind, from_shareable
+    from nvflare.apis.event_type import EventType
     from nvflare.apis.executor import Executor
+    from nvflare.apis.fl_component import FLComponent
     from nvflare.apis.impl.controller import Controller
     from nvflare.app_common.app_constant import AlgorithmConstants, AppConstants
     from nvflare.app_common.workflows.base_fedavg import BaseFedAvg
@@ -142,6 +145,14 @@ CODE = '''
             return super().execute(task_name, shareable, fl_ctx, abort_signal)
 
 
+    class Starts(FLComponent):
+        def handle_event(self, event_type, fl_ctx):
+            if event_type == EventType.START_RUN:
+                folder = fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())
+                with open(os.path.join(folder, "starts.txt"), "a") as file:
+                    file.write("started ")
+
+
     class Evaluator(Trainer):
         """Asks the gate when it evaluates a model."""
 
@@ -167,6 +178,7 @@ class Done:
     summary: dict
     events: list[dict]
     scores: dict
+    starts: int
 
 
 def write_job(folder: Path, path: str, args: dict, gate: str = "", trainer: str = "own.Trainer") -> Path:
@@ -203,9 +215,10 @@ def outcome(place, job_id: str) -> Done:
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     file = folder / "server" / "global_model.safetensors"
     (scores,) = [json.loads(file.read_text()) for file in folder.rglob("cross_val_results.json")] or [{}]
+    starts = "".join(file.read_text() for file in folder.rglob("starts.txt")).split()
     model = read_file(file)["numpy_key"].tolist() if file.is_file() else []
     summary = json.loads((folder / "summary.json").read_text())
-    return Done(found["state"], found["reason"] or "", model, summary, events, scores)
+    return Done(found["state"], found["reason"] or "", model, summary, events, scores, len(starts))
 
 
 def undisturbed_and_killed(place, tmp_path: Path, path: str, args: dict, **options) -> tuple[Done, Done]:
@@ -290,6 +303,7 @@ def test_a_later_workflow_begins_again_without_the_one_before(hospital, tmp_path
     undisturbed, killed = undisturbed_and_killed(hospital(), tmp_path, path, args, trainer="own.Evaluator")
     assert (undisturbed.state, killed.state) == ("finished", "finished"), killed.reason
     assert killed.scores == undisturbed.scores
-    assert list(killed.scores) == ["site-1", "site-2"]
+    assert sorted(killed.scores) == ["site-1", "site-2"]
+    assert (undisturbed.starts, killed.starts) == (1, 2)  # of processes; components prepare themselves in each
     assert rounds_of(killed) == rounds_of(undisturbed) == [0, 1, 2, 3]
     assert (killed.model, killed.summary["warnings"]) == (undisturbed.model, [])
