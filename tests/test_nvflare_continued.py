@@ -43,6 +43,7 @@ CODE = '''
     from nvflare.apis.event_type import EventType
     from nvflare.apis.executor import Executor
     from nvflare.apis.fl_component import FLComponent
+    from nvflare.apis.fl_constant import FLContextKey
     from nvflare.apis.impl.controller import Controller
     from nvflare.app_common.app_constant import AlgorithmConstants, AppConstants
     from nvflare.app_common.workflows.base_fedavg import BaseFedAvg
@@ -114,6 +115,7 @@ CODE = '''
             self.names_rounds = names_rounds
 
         def start_controller(self, fl_ctx):
+            assert os.path.isdir(fl_ctx.get_prop(FLContextKey.APP_ROOT))
             self.persistor = self._engine.get_component("persistor")
             self.weights = self.persistor.load(fl_ctx)
 

@@ -112,9 +112,12 @@ class ServerHost(Service, Observer):
         engine = self._engine
         if engine is None or self._has_begun or not self._is_restart:
             return False
-        folder = Path(engine.workspace.get_run_dir(engine.job_id))
+        places, job_id = engine.workspace, engine.job_id
+        folder = Path(places.get_run_dir(job_id))
         earlier = (folder.with_name(f"{folder.name}-earlier-{number}") for number in itertools.count(1))
         folder.rename(next(each for each in earlier if not each.exists()))
+        for make in (places.get_app_config_dir, places.get_app_custom_dir):  # components expect them to be there
+            make(job_id)
         self._write_meta(engine)
         return True
 
