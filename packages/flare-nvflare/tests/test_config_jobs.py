@@ -12,6 +12,7 @@ from flare_core import JobError, JobFailed
 from flare_core.job_folder import export_job, load_job
 from flare_runtime import SimEnv
 from nvflare._host.jobs import load_job_folder
+from nvflare._host.simulator import simulate
 
 
 def run(job, tmp_path, **env):
@@ -270,6 +271,56 @@ def test_a_swarm_is_that_of_flare(tmp_path):
     done = run(job, tmp_path)
     kept = load_file(done.get_result() / "sites" / "site-1" / "global_model.safetensors")
     assert kept["numpy_key"].tolist() == [7.0, 8.0]
+
+
+EVALUATES = """
+    import nvflare.client as flare
+
+    flare.init()
+    number, own = int(flare.get_site_name()[-1]), None
+    while flare.is_running():
+        model = flare.receive()
+        if flare.is_submit_model():
+            flare.send(flare.FLModel(params=own))
+        elif flare.is_evaluate():
+            flare.send(flare.FLModel(metrics={"sum": float(model.params["numpy_key"].sum()) * 10 + number}))
+        else:
+            own = {"numpy_key": model.params["numpy_key"] + number}
+            flare.send(flare.FLModel(params=own))
+"""
+
+
+def in_control_and_evaluated(**settings):
+    server, client = in_control("swarm")
+    server["workflows"].append({"path": f"{CCWF}.cse_server_ctl.CrossSiteEvalServerController", "args": settings})
+    control = {"path": f"{CCWF}.cse_client_ctl.CrossSiteEvalClientController", "args": {"persistor_id": "models"}}
+    client["executors"].append({"tasks": ["cse_*"], "executor": control})
+    return server, client
+
+
+def test_the_models_of_a_swarm_are_evaluated_at_all_sites(tmp_path):
+    folder = write_job(tmp_path / "job", *in_control_and_evaluated(), {"train.py": EVALUATES})
+    done = simulate(folder, tmp_path / "runs", n_clients=2)
+    results = tmp_path / "runs" / "server" / "simulate_job" / "cross_site_val" / "cross_val_results.json"
+    # Each round adds 1.5 to both numbers, and in the last one site-1 adds 1 and site-2 adds 2 to their own.
+    sums = {"GLOBAL_server": 12.0, "site-1": 11.0, "site-2": 13.0}
+    assert json.loads(results.read_text()) == {
+        f"site-{number}": {name: {"sum": value * 10 + number} for name, value in sums.items()} for number in (1, 2)
+    }
+    assert list((done.get_result() / "server").glob("*.safetensors")) == []  # the server has none of the models
+
+
+def test_an_evaluation_by_some_sites_alone_is_refused(tmp_path):
+    configs = in_control_and_evaluated(evaluators=["site-1"])
+    with pytest.raises(JobError, match="participating_clients"):
+        load_job_folder(write_job(tmp_path / "job", *configs, {"train.py": EVALUATES}))
+
+
+def test_a_swarm_with_another_workflow_is_refused(tmp_path):
+    server, client = in_control("swarm")
+    server["workflows"].append({"path": "nvflare.app_common.workflows.fedavg.FedAvg"})
+    with pytest.raises(JobError, match="other workflows"):
+        load_job_folder(write_job(tmp_path / "job", server, client, {"train.py": EVALUATES}))
 
 
 def test_the_server_runs_a_cycle_of_the_sites(tmp_path):

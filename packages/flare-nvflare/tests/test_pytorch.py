@@ -188,3 +188,73 @@ def test_job_that_is_put_together_runs_and_its_folder_can_be_loaded_again(tmp_pa
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.stdout.split()[-1] == "0", done.stderr
     assert (tmp_path / "again/server/simulate_job/app_server/FL_global_model.pt").is_file()
+
+
+SWARMS = {
+    "recipe": """
+        from model import Net
+        from nvflare.app_opt.pt.recipes.swarm import SwarmLearningRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = SwarmLearningRecipe(
+            name="job", model=Net(), num_rounds=2, train_script="client.py", min_clients=2, do_cross_site_eval=True,
+        )
+        recipe.execute(SimEnv(num_clients=2, workspace_root="results"))
+        """,
+    "job": """
+        from model import Net
+        from nvflare.app_common.aggregators.intime_accumulate_model_aggregator import (
+            InTimeAccumulateWeightedAggregator,
+        )
+        from nvflare.app_common.ccwf.ccwf_job import (
+            CCWFJob, CrossSiteEvalConfig, SwarmClientConfig, SwarmServerConfig,
+        )
+        from nvflare.app_common.ccwf.comps.simple_model_shareable_generator import SimpleModelShareableGenerator
+        from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
+        from nvflare.job_config.script_runner import ScriptRunner
+
+        job = CCWFJob(name="job", min_clients=2)
+        job.add_swarm(
+            server_config=SwarmServerConfig(num_rounds=2),
+            client_config=SwarmClientConfig(
+                executor=ScriptRunner(script="client.py"),
+                persistor=PTFileModelPersistor(model=Net()),
+                shareable_generator=SimpleModelShareableGenerator(),
+                aggregator=InTimeAccumulateWeightedAggregator(expected_data_kind="WEIGHTS"),
+            ),
+            cse_config=CrossSiteEvalConfig(eval_task_timeout=300),
+        )
+        job.simulator_run("results/job", n_clients=2)
+        """,
+}
+
+
+@pytest.mark.parametrize("kind", SWARMS)
+def test_the_models_of_a_swarm_are_evaluated_at_all_sites(tmp_path, kind):
+    summary = run(
+        tmp_path,
+        job=SWARMS[kind],
+        client="""
+            import nvflare.client as flare
+
+            flare.init()
+            number, own = int(flare.get_site_name()[-1]), None
+            while flare.is_running():
+                model = flare.receive()
+                if flare.is_submit_model():
+                    flare.send(flare.FLModel(params=own))
+                elif flare.is_evaluate():
+                    score = float(model.params["2.bias"].sum())
+                    flare.send(flare.FLModel(metrics={"accuracy": score}))
+                else:
+                    own = {key: value * 0 + number for key, value in model.params.items()}
+                    metrics = {"accuracy": float(model.current_round)}
+                    flare.send(flare.FLModel(params=own, metrics=metrics))
+            """,
+    )
+    assert summary["warnings"] == []
+    file = tmp_path / "results" / "job" / "server" / "simulate_job" / "cross_site_val" / "cross_val_results.json"
+    found = json.loads(file.read_text())
+    held = {f"GLOBAL_{name}FL_global_model.pt": {"accuracy": 1.5} for name in ("", "best_")}
+    models = {**held, "site-1": {"accuracy": 1.0}, "site-2": {"accuracy": 2.0}}
+    assert found == dict.fromkeys(("site-1", "site-2"), models)

@@ -141,6 +141,31 @@ def test_a_durable_run_is_continued_within_a_round_from_its_last_checkpoint(fold
         each.close()
 
 
+def test_a_first_workflow_that_begins_again_has_no_model_of_before(folder, tmp_path):
+    first = durable(folder, tmp_path, state={"momentum": {"w": np.zeros(2)}})
+    first.save(model(1), "global")
+    first.save(model(1), "best")
+    first.commit(0)
+    second = durable(folder, tmp_path)
+    assert second.go_back({}) == {}
+    assert (second.resume(), second.load().params) == ({}, None)
+    assert list(folder.server.iterdir()) == []
+    second.close()
+
+
+def test_a_later_workflow_that_begins_again_has_the_model_that_was_saved_last(folder, tmp_path):
+    first = durable(folder, tmp_path, workflow=1, state={"momentum": {"w": np.zeros(2)}})
+    first.save(model(1), "global")
+    first.commit(0)
+    second = durable(folder, tmp_path)
+    began = {"workflow": 0, "over": True, "round": 0, "state": {}}
+    assert second.go_back(began) == began
+    kept = durable(folder, tmp_path).resume()
+    assert (kept["workflow"], kept["over"], kept["state"]) == (0, True, {})
+    assert second.load().params["w"][0] == 1
+    second.close()
+
+
 def test_checkpoints_within_a_round_take_little_of_the_time(folder, tmp_path):
     made = []
 

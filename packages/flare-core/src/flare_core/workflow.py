@@ -243,3 +243,10 @@ class Workflow(ABC):
         """
         if state:
             raise JobError(f"{type(self).__name__} has a state(), so it needs a restore(state) as well")
+
+    def begins_again(self, state: Mapping[str, Any]) -> str:
+        """Return why a run cannot be continued with this :meth:`state`; empty, as here, if it can.
+
+        The run then begins this workflow again: it forgets the rounds that were recorded, and shows the reason.
+        """
+        return ""

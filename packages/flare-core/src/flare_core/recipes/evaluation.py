@@ -77,7 +77,7 @@ def add_cross_site_evaluation(
     """Evaluate the global, the best and every site's model at every site after the training of ``recipe``.
 
     The script must also reply to the tasks ``submit_model`` (its own model) and ``validate`` (metrics). The result is
-    a table, and ``server/cross_site_evaluation.json`` in the run's folder.
+    a table, and ``server/cross_site_evaluation.json`` in the run's folder. The models of a swarm go from site to site.
 
     Args:
         recipe: the recipe.

@@ -72,6 +72,8 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
 
     def add_workflow(self, workflow: Component) -> None:
         name = workflow.class_path.rpartition(".")[2]
+        if name == "CrossSiteEval":
+            return super().add_workflow(Component("flare_core.workflows.SwarmEval", workflow.args))
         raise RecipeError(f"{name} needs the server's model, but a swarm's server has none; run it separately")
 
     def job(self) -> Job:

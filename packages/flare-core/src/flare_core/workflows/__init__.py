@@ -7,5 +7,6 @@ from flare_core.workflows.fedavg import FedAvg
 from flare_core.workflows.fedopt import FedOpt
 from flare_core.workflows.scaffold import Scaffold
 from flare_core.workflows.swarm import Swarm
+from flare_core.workflows.swarm_evaluation import SwarmEval
 
-__all__ = ["CrossSiteEval", "Cyclic", "Distribution", "FedAvg", "FedEval", "FedOpt", "Scaffold", "Swarm"]
+__all__ = ["CrossSiteEval", "Cyclic", "Distribution", "FedAvg", "FedEval", "FedOpt", "Scaffold", "Swarm", "SwarmEval"]

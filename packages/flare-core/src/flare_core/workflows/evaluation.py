@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from flare_core.errors import ModelError, RecipeError
 from flare_core.model import FLModel, ParamsType
 from flare_core.selection import MetricMean
-from flare_core.task import Sample, TaskName
+from flare_core.task import Reply, Sample, TaskName
 from flare_core.workflow import TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
@@ -33,7 +33,8 @@ class FedEval(Workflow):
     def run(self, fed: TrainingFederation) -> None:
         model = fed.load()
         for _ in fed.rounds(1):
-            fed.record(_evaluated(fed, model, fed.sample(self.min_clients))[1])
+            replies = fed.broadcast(TaskName.VALIDATE, model, to=fed.sample(self.min_clients))
+            fed.record(_evaluated(fed, replies)[1])
             fed.save(model)
 
 
@@ -73,7 +74,7 @@ class CrossSiteEval(Workflow):
             results: Results = {site: {} for site in sites}
             means: dict[str, float] = {}
             for name, model in self._candidates(fed, sites):
-                by_site, of_all = _evaluated(fed, model, sites, prefix=f"{name}/")
+                by_site, of_all = _evaluated(fed, self._replies(fed, model, sites), prefix=f"{name}/")
                 means |= of_all
                 for site, metrics in by_site.items():
                     results[site][name] = metrics
@@ -100,6 +101,9 @@ class CrossSiteEval(Workflow):
             else:
                 fed.warn(f"{owner} left before it submitted its model, which is not evaluated")
 
+    def _replies(self, fed: TrainingFederation, model: FLModel, sites: Sample) -> Iterator[Reply]:
+        return fed.broadcast(TaskName.VALIDATE, model, to=sites)
+
     def _participants(self, fed: TrainingFederation) -> Sample:
         present = fed.sample(self.min_clients)
         if self.participating_clients is None:
@@ -111,13 +115,13 @@ class CrossSiteEval(Workflow):
 
 
 def _evaluated(
-    fed: TrainingFederation, model: FLModel, sites: Sample, prefix: str = ""
+    fed: TrainingFederation, replies: Iterable[Reply], prefix: str = ""
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Evaluate a model at some sites; return the metrics by site, and their means."""
+    """Take what sites say of a model; return the metrics by site, and their means."""
     metrics = MetricMean()
     by_site = {}
     trained = []
-    for reply in fed.broadcast(TaskName.VALIDATE, model, to=sites):
+    for reply in replies:
         if reply.model.params is not None:
             trained.append(reply.site)
         by_site[reply.site] = metrics.add(reply)

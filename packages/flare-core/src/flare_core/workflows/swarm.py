@@ -145,7 +145,7 @@ class Swarm(FedAvg):
     def _hold(self, fed: TrainingFederation, model: FLModel, round_: int, site: str) -> FLModel | None:
         """Let a site fetch a model and hold it; return a reference to its copy, or None if the site left."""
         task = FLModel(params=model.params, meta={"round": round_, "keep": self._files()})
-        return _ask(fed, TaskName.SWARM_HOLD, task, site)
+        return ask_one(fed, TaskName.SWARM_HOLD, task, site)
 
     def _train(self, fed: TrainingFederation, held: _Held, to: Sample) -> Iterator[Reply]:
         """Train at some sites, and again at those that could not fetch the model, once it is recovered."""
@@ -176,7 +176,7 @@ class Swarm(FedAvg):
                 )
             ordered = [[site, contributions[site]] for site in fed.sites if site in contributions]
             task = held.given(round=held.round + 1, keep=self._files(), contributions=ordered)
-            result = _ask(fed, TaskName.SWARM_AGGREGATE, task, aggregator)
+            result = ask_one(fed, TaskName.SWARM_AGGREGATE, task, aggregator)
             if result is not None and (lost := result.meta.get("lost")):
                 if (site := result.meta.get("site")) is None:
                     self._recover(fed, held, f"{aggregator}: {lost}")
@@ -282,7 +282,7 @@ class Swarm(FedAvg):
         for needed in (self.min_clients, len(fed.sites)):
             connected = fed.sample(needed)
             for site in [site for site in sites if site in connected]:
-                copy = _ask(fed, TaskName.SWARM_RECALL, FLModel(meta={"round": round_}), site)
+                copy = ask_one(fed, TaskName.SWARM_RECALL, FLModel(meta={"round": round_}), site)
                 if copy is not None and copy.params is not None:
                     at[site] = copy
             if at:
@@ -310,8 +310,15 @@ class Swarm(FedAvg):
             fed.release(copy)
 
 
-def _ask(fed: TrainingFederation, task: str, model: FLModel, site: str) -> FLModel | None:
-    """Send a task to one site; return None if it leaves before it replies."""
+def ask_one(fed: TrainingFederation, task: str, model: FLModel, site: str) -> FLModel | None:
+    """Send a task whose result stays at the site, and return the reply; None if the site leaves before that.
+
+    Args:
+        fed: the federation.
+        task: the task's name.
+        model: the model that is sent.
+        site: the site.
+    """
     with fed.ask(task, model, to=Sample((site,), 0), result_stays=True) as conversation:
         replies = [reply.model for reply in conversation]
     return replies[0] if replies else None

@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from nvflare._flare.log_forms import LOGS, write_logs
 logger = logging.getLogger(__name__)
 
 JOB = "simulate_job"
+_SWARM = "flare_core.workflows.Swarm"
 _HISTOGRAMS = "flare_xgb.horizontal.Horizontal"
 _RECORD = ("summary.json", "metrics.jsonl", "events.jsonl", "log.txt")
 
@@ -144,8 +145,19 @@ def _link_site(site: Path, target: Path, run_folder: Path, outputs: Outputs) -> 
 
 def outputs_of(job: Job) -> Outputs:
     """Return the results of a job that was read from a folder."""
-    has_histograms = any(each.class_path == _HISTOGRAMS for each in job.server.workflows)
-    return Outputs(at_sites=("model.json",) if has_histograms else ())
+    paths = {each.class_path for each in job.server.workflows}
+    if _SWARM in paths:
+        persistor = job.server.components.get("persistor")
+        is_torch = persistor is not None and persistor.class_path.startswith("flare_recipes_pt")
+        return of_a_swarm(torch_outputs() if is_torch else array_outputs())
+    return Outputs(at_sites=("model.json",) if _HISTOGRAMS in paths else ())
+
+
+def of_a_swarm(outputs: Outputs) -> Outputs:
+    """Return the results of a swarm, whose evaluation has other names for the models that all sites hold."""
+    names = (outputs.server_model, outputs.best_model)
+    server, best = (f"GLOBAL_{name.removeprefix('SRV_')}" for name in names)
+    return replace(outputs, server_model=server, best_model=best)
 
 
 def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "best_FL_global_model.pt") -> Outputs:

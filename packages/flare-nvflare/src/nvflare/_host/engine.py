@@ -380,7 +380,7 @@ class Engine:
     # What components ask for, and Flare does itself
 
     def persist_components(self, fl_ctx: FLContext, completed: bool) -> None:
-        """Do nothing: Flare keeps the state of runs itself."""
+        """Do nothing: Flare keeps the states of components at the end of each round itself."""
 
     def restore_components(self, snapshot: Any, fl_ctx: FLContext) -> None:
         """Do nothing: Flare keeps the state of runs itself."""

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from flare_core import Job, JobError, RecipeError
+from nvflare._flare.evaluating import add_evaluation, sites_of_evaluation
 from nvflare._flare.names import check_import
 from nvflare._host.build import build_component, resolved
 from nvflare._host.scripts import is_script_executor, script_executor
@@ -35,10 +36,11 @@ def swarm_job(server: AppConfig, clients: list[AppConfig], name: str, min_client
     swarm = _workflow(server, "SwarmServerController")
     if swarm is None:
         return None
-    if len(server.entries("workflows")) > 1:
+    evaluation = _workflow(server, "CrossSiteEvalServerController")
+    if len(server.entries("workflows")) > 1 + (evaluation is not None):
         raise JobError(
-            f"{server.path}: a swarm's server has no model to evaluate; remove the other workflows, and evaluate the"
-            " sites' models afterwards"
+            f"{server.path}: a swarm's server has no model for other workflows than a CrossSiteEvalServerController;"
+            " remove them"
         )
     if any(each.content != clients[0].content for each in clients):
         raise JobError(f"{clients[1].path}: the sites of a swarm must have the same configuration")
@@ -63,21 +65,21 @@ def swarm_job(server: AppConfig, clients: list[AppConfig], name: str, min_client
     package = "flare_recipes_pt" if ".pt." in str(persistor["path"]) else "flare_recipes_np"
     check_import(package.replace("_", "-"), package, "SwarmServerController")
     try:
-        job: Job = (
-            importlib.import_module(package)
-            .SwarmLearningRecipe(
-                name=name,
-                min_clients=max(min_clients, int(args.get("min_clients") or 1)),
-                num_rounds=int(args.get("num_rounds", 1)),
-                initial_model=model,
-                train_script=str(site.code.locate(script["script"])),
-                train_args=shlex.join(script.get("args") or ()),
-                aggregator_sites=args.get("aggr_clients") or None,
-                key_metric=None if selector is None else (selector.get("args") or {}).get("key_metric", "val_accuracy"),
-                **{key: _command(script[key]) for key in _SCRIPT_SETTINGS if key in script},
-            )
-            .job()
+        recipe = importlib.import_module(package).SwarmLearningRecipe(
+            name=name,
+            min_clients=max(min_clients, int(args.get("min_clients") or 1)),
+            num_rounds=int(args.get("num_rounds", 1)),
+            initial_model=model,
+            train_script=str(site.code.locate(script["script"])),
+            train_args=shlex.join(script.get("args") or ()),
+            aggregator_sites=args.get("aggr_clients") or None,
+            key_metric=None if selector is None else (selector.get("args") or {}).get("key_metric", "val_accuracy"),
+            **{key: _command(script[key]) for key in _SCRIPT_SETTINGS if key in script},
         )
+        if evaluation is not None:
+            settings = resolved(dict(evaluation.get("args") or {}), server.variables)
+            add_evaluation(recipe, sites_of_evaluation(settings))
+        job: Job = recipe.job()
     except RecipeError as error:
         raise JobError(f"{site.path}: {error}") from error
     return job

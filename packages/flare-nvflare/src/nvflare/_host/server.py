@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from flare_core.service import JobContext
 from flare_core.workflow import TrainingFederation
 from flare_fobs.tensors import to_numpy
 from flare_runtime.run.federation import SitesFederation
+from nvflare._host import continuing
 from nvflare._host.engine import SERVER, Engine, engine_of
 from nvflare._host.tasks import Communicator
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE, AnalyticsData, AnalyticsDataType
@@ -70,6 +73,8 @@ class ServerHost(Service, Observer):
         self.meta: dict[str, Any] = content.get("meta", {})
         self.filtered: dict[str, list[str]] = content.get("filtered", {})
         self._engine: ServerEngine | None = None
+        self._has_begun = False
+        self._is_restart = False
 
     def attach(self, run: ObservedRun) -> None:
         run.events.subscribe(MetricLogged, self._on_metric)
@@ -90,6 +95,33 @@ class ServerHost(Service, Observer):
             engine.get_all_components().setdefault(name, controller)
             self.controllers.append((name, controller))
         engine.host = self  # type: ignore[attr-defined]  # for the parts of this run
+        self._is_restart = Path(engine.workspace.get_job_meta_path(engine.job_id)).exists()
+        self._write_meta(engine)
+
+    def begin_run(self) -> None:
+        """Fire the first event of the run, once."""
+        if self._engine is not None and not self._has_begun:
+            self._has_begun = True
+            self._engine.fire(EventType.START_RUN)
+
+    def set_aside(self) -> bool:
+        """Rename the run's folder of an earlier process, whose work is done again; return False if there was none.
+
+        Components would otherwise begin with models that they had stored there.
+        """
+        engine = self._engine
+        if engine is None or self._has_begun or not self._is_restart:
+            return False
+        places, job_id = engine.workspace, engine.job_id
+        folder = Path(places.get_run_dir(job_id))
+        earlier = (folder.with_name(f"{folder.name}-earlier-{number}") for number in itertools.count(1))
+        folder.rename(next(each for each in earlier if not each.exists()))
+        for make in (places.get_app_config_dir, places.get_app_custom_dir):  # components expect them to be there
+            make(job_id)
+        self._write_meta(engine)
+        return True
+
+    def _write_meta(self, engine: ServerEngine) -> None:
         path = Path(engine.workspace.get_job_meta_path(engine.job_id))
         path.write_text(json.dumps(self.meta, indent=2) + "\n", encoding="utf-8")
 
@@ -128,19 +160,39 @@ class HostedWorkflow(Workflow):
         self.index = index
         self.is_last = is_last
         self.key_metric = key_metric
+        self._restored: Mapping[str, Any] | None = None
+        self._state: Callable[[], dict[str, Any]] = dict
+
+    def state(self) -> dict[str, Any]:
+        return self._state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._restored = state
+
+    def begins_again(self, state: Mapping[str, Any]) -> str:
+        return str(state.get("reason", ""))
 
     def run(self, fed: TrainingFederation) -> None:
         if not isinstance(fed, SitesFederation):
             raise JobError("a controller that was written for NVIDIA FLARE runs in SimEnv, PocEnv and ProdEnv only")
         engine: Any = engine_of(fed.job_id, SERVER)
         name, controller = engine.host.controllers[self.index]
-        communicator = engine.communicator = Communicator(fed, engine)
+        self._state = partial(continuing.state_of, engine, name, controller)
+        if self._restored is None and self.index == 0 and engine.host.set_aside():
+            known = continuing.reason(name, "")
+            if not any(text.startswith(known) for text, _ in fed.warnings.state()):
+                fed.warn(continuing.reason(name, "no round of it was recorded as complete"))
+        communicator = engine.communicator = Communicator(fed, engine, fed.next_round if self._restored else None)
         controller.set_communicator(communicator)
-        communicator.serve(lambda: self._control(engine, name, controller))
+        communicator.serve(lambda: self._begin(engine, name, controller))
+
+    def _begin(self, engine: Any, name: str, controller: Controller) -> None:
+        engine.host.begin_run()
+        if self._restored is not None:
+            continuing.restore(engine, controller, self._restored)
+        self._control(engine, name, controller)
 
     def _control(self, engine: Engine, name: str, controller: Controller) -> None:
-        if self.index == 0:
-            engine.fire(EventType.START_RUN)
         context = engine.new_context()
         context.set_prop(FLContextKey.WORKFLOW, name, sticky=True)
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
-from flare_core import FlareError, FLModel, JobAborted, Reply, Sample
+from flare_core import FlareError, FLModel, JobAborted, JobError, Reply, Sample
 from flare_runtime.run.federation import SitesFederation
 from nvflare._host.engine import Engine, peer_context, peer_props
 from nvflare._host.standing import Answer, Standing
@@ -35,9 +35,10 @@ class Communicator:
     Args:
         fed: the federation.
         engine: the server's engine.
+        continues_with: the round with which a controller begins that was restored.
     """
 
-    def __init__(self, fed: SitesFederation, engine: Engine) -> None:
+    def __init__(self, fed: SitesFederation, engine: Engine, continues_with: int | None = None) -> None:
         self._fed = fed
         self._engine = engine
         self._tasks: list[Standing] = []
@@ -48,6 +49,7 @@ class Communicator:
         self._rounds: Iterator[int] | None = None
         self._bad: list[tuple[str, str, str, Answer]] = []
         self._timers: list[threading.Timer] = []
+        self._continues_with = continues_with
 
     # On the controller's thread
 
@@ -394,6 +396,13 @@ class Communicator:
         number, total = data.get_header(AppConstants.CURRENT_ROUND), data.get_header(AppConstants.NUM_ROUNDS)
         if not isinstance(number, int) or isinstance(number, bool) or number < 0 or self._fed.round == number:
             return
+        expected, self._continues_with = self._continues_with, None
+        if expected not in (None, number):
+            raise JobError(
+                f"the run was continued with round {expected}, but the controller sent the task of round {number}; let"
+                " its run() begin with self.start_round or, for another controller, restore() set the next round, and"
+                " submit the job again"
+            )
         count = max(number + 1, total if isinstance(total, int) else 0)
         is_next = self._rounds is not None and self._fed.round is not None and number == self._fed.round + 1
         if is_next and self._rounds is not None and next(self._rounds, None) is not None:

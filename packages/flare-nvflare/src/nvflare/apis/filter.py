@@ -38,7 +38,7 @@ class FilterContextKey:
     CHAIN_TYPE = "__chain_type"
 
 
-class Filter(FLComponent, FlareFilter):
+class Filter(FLComponent, FlareFilter):  # type: ignore[misc]  # one with Flare's state() has its own restore()
     """Changes a Shareable on its way. It can be used in recipes of Flare as well, where it is given a model as one."""
 
     data_type: ClassVar[type] = object

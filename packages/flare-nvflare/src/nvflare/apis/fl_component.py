@@ -10,13 +10,14 @@ from nvflare.apis.analytix import AnalyticsData, AnalyticsDataType
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import EventScope, FedEventHeader, FLContextKey, LogMessageTag
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.persistable import StatePersistable
 from nvflare.apis.shareable import Shareable
 from nvflare.fuel.utils.log_utils import custom_logger
 
 EventHandler = Callable[..., None]
 
 
-class FLComponent:
+class FLComponent(StatePersistable):
     """A component of one party."""
 
     _event_handlers: dict[str, list[tuple[EventHandler, dict[str, Any]]]]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from flare_core import recipes
-from flare_core.code import calling_folder, find_script
 from flare_core.errors import RecipeError
 from flare_core.recipes.script import ScriptRecipe
-from nvflare.app_common.app_constant import AppConstants
+from nvflare._flare.evaluating import add_evaluation
 from nvflare.recipe.spec import Recipe
-
-logger = logging.getLogger(__name__)
 
 _FOLDERS: dict[str, dict[str, Any]] = {"tensorboard": {"folder": "tb_events", "by_site": True}}
 _ELSEWHERE = ("buffer_flush_time", "events", "process_timeout")  # settings of NVIDIA FLARE's own parts
@@ -67,8 +62,7 @@ def add_cross_site_evaluation(
     flare_recipe = native(recipe)
     if not isinstance(flare_recipe, ScriptRecipe):
         raise RecipeError(f"{type(recipe).__name__} runs no training script, so there are no models to evaluate")
-    models = ("global", "best", "sites") if _submits_models(flare_recipe) else ("global", "best")
-    recipes.add_cross_site_evaluation(flare_recipe, models=models, participating_clients=participating_clients)
+    add_evaluation(flare_recipe, participating_clients)
 
 
 def set_per_site_config(recipe: Recipe, config: dict[str, dict[str, Any]]) -> None:
@@ -99,22 +93,6 @@ def native(recipe: Recipe) -> Any:
             " job.to_server(...)"
         )
     return recipe.job.native
-
-
-def _submits_models(recipe: ScriptRecipe) -> bool:
-    """Return True unless the script evidently knows nothing of the task for its own model."""
-    path = Path(recipe.train_script)
-    if path.is_absolute() and not path.exists():  # installed at the sites
-        return True
-    script = find_script(path, calling_folder())
-    if AppConstants.TASK_SUBMIT_MODEL in script.read_text(encoding="utf-8"):
-        return True
-    logger.warning(
-        "%s does not check flare.is_submit_model(), so only the server's models are evaluated; to evaluate the sites'"
-        " as well, let it send its own model then",
-        script.name,
-    )
-    return False
 
 
 def _settings(tracking_type: str, config: Mapping[str, Any] | None) -> dict[str, Any]:

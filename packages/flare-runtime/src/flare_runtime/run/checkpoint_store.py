@@ -96,6 +96,23 @@ class CheckpointStore:
             kept["state"] |= {name: copied(values) for name, values in arrays.items()}
         return kept
 
+    def go_back(self, began: Mapping[str, Any]) -> dict[str, Any]:
+        """Forget the rounds of a workflow that begins again, and return the state that there is now.
+
+        Args:
+            began: the state in which it began; empty for the first one, whose models are forgotten, too.
+        """
+        if began:
+            files = {name: file for name, file in self._files.items() if name != "arrays"}
+            write_text(self._state_file, json.dumps({**began, "files": files}))
+            self._files = files
+            return dict(began)
+        self._state_file.unlink()
+        for path in (*map(self._folder.server.joinpath, self._files.values()), *map(self._folder.checkpoint, PREFIXES)):
+            path.unlink(missing_ok=True)
+        self._files = {}
+        return {}
+
     def load(self, name: str = "global") -> FLModel:
         """Return the model that was saved last as ``global`` or ``best``, or the ``initial`` one.
 

@@ -109,6 +109,8 @@ class RunController:
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
         self._is_over = False  # whether that has returned
+        self._began: dict[str, Any] = {}  # what was kept when it began
+        self._reason = ""  # why a workflow begins again, in a run that was continued
 
     def prepare(self) -> None:
         """Make the federation. Afterwards the process has threads, so it must not be forked any more."""
@@ -116,7 +118,7 @@ class RunController:
             self.folder, self.persistor, self.job.code, is_durable=self.is_durable, state=self._state
         )
         self.log = EventLog(self.folder)
-        kept = self._store.resume()
+        kept = self._continued(self._store.resume())
         self.log.cut(kept)  # what was recorded after the last completed round
         events = read_events(self.folder.path / EVENTS)
         self.progress = Progress(events, float(kept.get("seconds", 0.0)), self.cell)
@@ -168,6 +170,8 @@ class RunController:
             self._hub.open()
             crew.start()
             federation.events.emit(RunStarted(self.job.name, federation.sites))
+            if self._reason:
+                federation.warn(self._reason)
             self._run_workflows()
             federation.finish()
             crew.wait()
@@ -249,9 +253,12 @@ class RunController:
                 interruptions = interruptions + 1 if completed == len(self.progress.rounds) else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
+                kept = self._store.resume()
+                if reason := self._reason_to_begin_again(kept):
+                    raise JobError(f"{error}, and the round cannot be repeated: {reason}") from error
                 if isinstance(error, StalledError):
                     self.federation.leave_out(error.owner)
-                self.log.cut_metrics(self._store.resume())
+                self.log.cut_metrics(kept)
                 what = f"the result of {self.federation.reading or 'a site'}"
                 self.federation.warn(f"{what} was cut short; the round begins again ({error})")
 
@@ -269,9 +276,11 @@ class RunController:
                 self.federation.continue_from(restored["federation"], 0 if is_over else int(restored["round"]) + 1)
                 if not is_over:
                     workflow.restore(restored["state"])
+                self._began = self._beginning(index) if is_over else restored.get("began", {})
                 restored = {}
             else:
                 self.federation.continue_from(self._first_state if index == 0 else None, 0)
+                self._began = self._beginning(index)
             workflow.run(self.federation)
             self._is_over = True
             self.federation.end_round()  # with the model of a workflow that has left the loop early
@@ -281,7 +290,23 @@ class RunController:
     def _state(self) -> dict[str, Any]:
         """Return what a durable run keeps of a completed round, or of a part of one, besides its models."""
         state = {} if self._workflow is None else dict(self._workflow.state())
-        return {"workflow": self._at, "over": self._is_over, "state": state, **self._kept()}
+        return {"workflow": self._at, "over": self._is_over, "state": state, "began": self._began, **self._kept()}
+
+    def _beginning(self, index: int) -> dict[str, Any]:
+        """Return the state in which a workflow begins: nothing, or the end of the one before."""
+        over = {"workflow": index - 1, "over": True, "round": 0, "state": {}}
+        return {**over, **self._kept()} if index else {}
+
+    def _continued(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return what was kept of the run, without the rounds of a workflow that cannot be continued."""
+        self._reason = self._reason_to_begin_again(kept)
+        return self._store.go_back(kept.get("began", {})) if self._reason else kept
+
+    def _reason_to_begin_again(self, kept: dict[str, Any]) -> str:
+        workflows, at = _workflows(self.job), int(kept.get("workflow", 0))
+        if not kept or kept.get("over") or at >= len(workflows):
+            return ""
+        return workflows[at].begins_again(kept["state"])
 
     def _kept(self) -> dict[str, Any]:
         return {

@@ -128,6 +128,11 @@ class SitesFederation(Arrivals):
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
 
     @property
+    def next_round(self) -> int:
+        """The round with which :meth:`rounds` begins."""
+        return self._first_round
+
+    @property
     def is_in_round(self) -> bool:
         """True between the start of a round and its end."""
         return self._round_started is not None

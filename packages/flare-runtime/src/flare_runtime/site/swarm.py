@@ -15,7 +15,7 @@ from flare_tensor_downloader import DownloadError, read_file, write_file
 
 
 class SwarmExecutor(SiteExecutor):
-    """Does the tasks of :class:`flare_core.workflows.Swarm` other than training.
+    """Does the tasks of :class:`flare_core.workflows.Swarm` and ``SwarmEval`` other than training and evaluation.
 
     In a durable run, each model that is held is also written to ``swarm-<round>.safetensors`` in the site's folder. It
     is deleted when later rounds no longer need it, or when the run is over.
@@ -71,7 +71,8 @@ class SwarmExecutor(SiteExecutor):
         return FLModel(params=params)
 
     def _recall(self, task: Task, site: Site) -> FLModel:
-        path = _file(site, task.model.meta["round"])
+        name, round_ = task.model.meta.get("name"), task.model.meta.get("round", 0)
+        path = _file(site, round_) if name is None else site.folder / f"{name}_model.safetensors"
         return FLModel(params=read_file(path)) if path.is_file() else FLModel()
 
 

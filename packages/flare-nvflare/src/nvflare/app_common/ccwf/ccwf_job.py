@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flare_core import RecipeError
+from flare_core.recipes.script import ScriptRecipe
+from nvflare._flare.evaluating import add_evaluation, sites_of_evaluation
+from nvflare._flare.layout import array_outputs, of_a_swarm, torch_outputs
 from nvflare._flare.names import check_import
 from nvflare.app_common.ccwf.common import Constant, CyclicOrder
 from nvflare.job_config.api import FedJob
@@ -153,7 +156,7 @@ class CCWFJob(FedJob):
         )
         check_import(package.replace("_", "-"), package, "CCWFJob.add_swarm")
         recipe = importlib.import_module(package).SwarmLearningRecipe
-        self.native = recipe(
+        made = recipe(
             name=self.name,
             min_clients=max(server_config.min_clients, self.min_clients, 1),
             num_rounds=server_config.num_rounds,
@@ -164,6 +167,10 @@ class CCWFJob(FedJob):
             command=script.command,
             aggregator_sites=server_config.aggr_clients or None,
         )
+        self.native = made
+        self.outputs = of_a_swarm(torch_outputs() if package == "flare_recipes_pt" else array_outputs())
+        if cse_config is not None:
+            add_evaluation(made, sites_of_evaluation(vars(cse_config)))
 
     def add_cyclic(
         self,
@@ -181,7 +188,14 @@ class CCWFJob(FedJob):
         self.to_clients(client_config.executor, tasks=self.executor_tasks)
 
     def add_cross_site_eval(self, cse_config: CrossSiteEvalConfig, persistor_id: str = "persistor") -> None:
-        """Add an evaluation of the sites' models at all sites."""
+        """Add an evaluation of the sites' models at all sites.
+
+        Raises:
+            RecipeError: the sites that evaluate are not those whose models are evaluated.
+        """
+        if isinstance(self.native, ScriptRecipe):
+            add_evaluation(self.native, sites_of_evaluation(vars(cse_config)))
+            return
         from nvflare.app_common.widgets.validation_json_generator import ValidationJsonGenerator
         from nvflare.app_common.workflows.cross_site_model_eval import CrossSiteModelEval
 

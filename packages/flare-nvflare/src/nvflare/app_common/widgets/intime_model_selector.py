@@ -53,6 +53,14 @@ class IntimeModelSelector(Widget):
         elif event_type == AppEventType.BEFORE_AGGREGATION:
             self._before_aggregate(fl_ctx)
 
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the best value so far."""
+        return {"best": self.best_val_metric}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Go on with the best value so far."""
+        self.best_val_metric = state_data["best"]
+
     def _reset_stats(self) -> None:
         self._sum = self._weights = 0.0
 

@@ -22,9 +22,10 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.utils.error_handling import should_ignore_result_error
 from nvflare.app_common.utils.fl_component_wrapper import FLComponentWrapper
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.app_common.workflows.resumable_rounds import ResumableRounds
 
 
-class BaseModelController(Controller, FLComponentWrapper):
+class BaseModelController(ResumableRounds, Controller, FLComponentWrapper):
     """Sends models to sites, and gives their answers as models.
 
     Args:
@@ -125,6 +126,7 @@ class BaseModelController(Controller, FLComponentWrapper):
             raise TypeError(f"data is a {type(data).__name__}; give an FLModel")
         if not blocking and not callable(callback):
             raise TypeError(f"callback is {callback!r}; give a function, since this does not wait for the answers")
+        data = self.as_planned(data)
         least = min_responses or 0
         self._count = len(targets) if targets else len(self.engine.get_clients())
         self._least, self._failed = least or self._count, set()
@@ -202,7 +204,9 @@ class BaseModelController(Controller, FLComponentWrapper):
         self.error(f"a late result of {client.name} is not used")
 
     def load_model(self) -> FLModel:
-        """Return the model to begin with; one without params if there is no persistor.
+        """Return the model to begin with: that of the last round if the run continues, else the persistor's.
+
+        Without a persistor it has no params.
 
         Raises:
             ValueError: the persistor has none.
@@ -224,6 +228,7 @@ class BaseModelController(Controller, FLComponentWrapper):
                     )
             weights, meta = loaded[ModelLearnableKey.WEIGHTS], loaded[ModelLearnableKey.META]
             model = FLModel(params_type=ParamsType.FULL, params=weights, meta=dict(meta or {}))
+        model = self._restored or model
         self.fl_ctx.set_prop(
             AppConstants.GLOBAL_MODEL, make_model_learnable(model.params, model.meta), private=True, sticky=True
         )
@@ -232,6 +237,7 @@ class BaseModelController(Controller, FLComponentWrapper):
 
     def save_model(self, model: FLModel) -> None:
         """Store a model with the persistor, if there is one."""
+        self.note_model(model)
         if self.persistor is None:
             self.error("there is no persistor, so the model is not stored")
             return

@@ -81,6 +81,16 @@ class CyclicController(Controller):
         self._current_round = 0
         self._is_done = False
         self._last: str | None = None
+        self._restored: dict[str, Any] = {}
+
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the next round, the model to begin it with, and the site that had it last."""
+        return {"current_round": self._current_round, "learnable": self._learnable, "last": self._last}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Begin with the next round and that model."""
+        self._restored = state_data
+        self._last = state_data["last"]
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Find the components, and load the model.
@@ -99,14 +109,14 @@ class CyclicController(Controller):
                 raise TypeError(f"the component {name!r} is a {type(found).__name__}, no {kind.__name__}")
         if len(self._engine.get_clients()) < 2:
             raise ValueError("a cycle needs at least two sites")
-        self._learnable = self.persistor.load(fl_ctx)
+        self._learnable = self._restored.get("learnable", self.persistor.load(fl_ctx))
         fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, self._learnable, private=True, sticky=True)
         fl_ctx.set_prop(AppConstants.NUM_ROUNDS, self.num_rounds, private=True, sticky=True)
         self.fire_event(AppEventType.INITIAL_MODEL_LOADED, fl_ctx)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Run the rounds."""
-        for round_ in range(self.num_rounds):
+        for round_ in range(self._restored.get("current_round", 0), self.num_rounds):
             if self._is_done or abort_signal.triggered:
                 return
             self._current_round = round_
@@ -117,6 +127,7 @@ class CyclicController(Controller):
             self.relay_and_wait(task, fl_ctx, list(targets), dynamic_targets=False, abort_signal=abort_signal)
             if abort_signal.triggered:
                 return
+            self._last = targets[-1]
             is_last = round_ + 1 == self.num_rounds or self._is_done
             every = self.persist_every_n_rounds
             if every and ((round_ + 1) % every == 0 or is_last):
@@ -139,7 +150,6 @@ class CyclicController(Controller):
             random.shuffle(names)
             if self.order == RelayOrder.RANDOM_WITHOUT_SAME_IN_A_ROW and names[0] == self._last:
                 names.append(names.pop(0))
-        self._last = names[-1]
         return names
 
     def _shareable(self, fl_ctx: FLContext) -> Shareable:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import FLModel
+from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLMetaKey
+from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_common.aggregators.weighted_aggregation_helper import (
     WeightedAggregationHelper,
@@ -95,6 +97,7 @@ class FedAvg(BaseFedAvg):
                     return
             self.event(AppEventType.BEFORE_AGGREGATION)
             model = self.update_model(model, self._get_aggregated_result())
+            self.note_model(model)
             if self.stop_condition is None:
                 self.save_model(model)
                 continue
@@ -106,7 +109,7 @@ class FedAvg(BaseFedAvg):
     def load_model(self) -> FLModel:
         """Return the model to begin with: the persistor's, else the stored one, else one without params."""
         path = self._file()
-        if self.persistor is None and path is not None and path.is_file():
+        if self._restored is None and self.persistor is None and path is not None and path.is_file():
             return self.load_model_file(str(path))
         return super().load_model()
 
@@ -164,8 +167,24 @@ class FedAvg(BaseFedAvg):
         name, target, compare = condition
         return name in metrics and bool(compare(metrics[name], target))
 
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the next round, the model to begin it with, and what the stop condition needs."""
+        if state := super().get_persist_state(fl_ctx):
+            state |= {"best": self.best_target_metric_value, "not_better": self.num_fl_rounds_without_improvement}
+            if isinstance(self.aggregator, FLComponent):
+                state["aggregator"] = self.aggregator.get_persist_state(fl_ctx)
+        return state
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Begin with the next round and that model."""
+        super().restore(state_data, fl_ctx)
+        self.best_target_metric_value = state_data["best"]
+        self.num_fl_rounds_without_improvement = state_data["not_better"]
+        if "aggregator" in state_data:
+            self.aggregator.restore(state_data["aggregator"], fl_ctx)
+
     def _first_model(self) -> FLModel:
-        if self.model is None:
+        if self.model is None or self._restored is not None:
             return self.load_model()
         return self.model if isinstance(self.model, FLModel) else FLModel(params=self.model)
 

@@ -20,16 +20,28 @@ from nvflare.app_common.workflows.base_fedavg import BaseFedAvg
 class Scaffold(BaseFedAvg):
     """Averages models and control variates; arguments as for :class:`BaseFedAvg`."""
 
+    _kept_controls: dict[str, Any] | None = None
+
     def initialize(self, fl_ctx: FLContext | None = None) -> None:
         """Load the model, and begin with control variates of zero."""
         super().initialize(fl_ctx)
         if fl_ctx is None:  # when the persistor is known
             self.model: FLModel = self.load_model()
             self.model.start_round, self.model.total_rounds = self.start_round, self.num_rounds
-            self._controls: dict[str, Any] = {
+            self._controls: dict[str, Any] = self._kept_controls or {
                 key: np.zeros_like(value) if isinstance(value, np.ndarray) else value * 0
                 for key, value in (self.model.params or {}).items()
             }
+
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the next round, the model to begin it with, and the control variates."""
+        state = super().get_persist_state(fl_ctx)
+        return {**state, "controls": self._controls} if state else {}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Begin with the next round, and with that."""
+        super().restore(state_data, fl_ctx)
+        self._kept_controls = state_data["controls"]
 
     def run(self) -> None:
         """Run the rounds."""

@@ -95,6 +95,17 @@ class ScatterAndGather(Controller):
         self._global_weights: Any = ModelLearnable()
         self._current_round: int | None = None
         self._failed: set[str] = set()
+        self._next_round: int | None = None  # of a run that was continued
+
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the next round, and the model to begin it with."""
+        if self._current_round is None:
+            return {}
+        return {"current_round": self._current_round, "global_weights": self._global_weights}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Begin with the next round and that model."""
+        self._next_round, self._global_weights = state_data["current_round"], state_data["global_weights"]
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Find the components, and load the model.
@@ -110,7 +121,8 @@ class ScatterAndGather(Controller):
         fl_ctx.set_prop(AppConstants.NUM_ROUNDS, self.num_rounds, private=True, sticky=False)
         if self.persistor_id:
             self.persistor = self._component(self.persistor_id, LearnablePersistor)
-            self._global_weights = self.persistor.load(fl_ctx)
+            loaded = self.persistor.load(fl_ctx)
+            self._global_weights = loaded if self._next_round is None else self._global_weights
             if not isinstance(self._global_weights, ModelLearnable):
                 kind = type(self._global_weights).__name__
                 raise TypeError(f"{type(self.persistor).__name__}.load() returned a {kind}, not a ModelLearnable")
@@ -130,7 +142,8 @@ class ScatterAndGather(Controller):
         fl_ctx.set_prop(AppConstants.PHASE, self._phase, private=True, sticky=False)
         fl_ctx.set_prop(AppConstants.NUM_ROUNDS, self.num_rounds, private=True, sticky=False)
         self.fire_event(AppEventType.TRAINING_STARTED, fl_ctx)
-        for round_ in range(self.start_round, self.start_round + self.num_rounds):
+        first = self.start_round if self._next_round is None else self._next_round
+        for round_ in range(first, self.start_round + self.num_rounds):
             self._current_round = round_
             if abort_signal.triggered:
                 return

@@ -53,6 +53,7 @@ class PTFedOptModelShareableGenerator(FullModelShareableGenerator):
         self._trainable: set[str] = set()
         self._rates: Any = None
         self._first = 1.0
+        self._steps = 0
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Find the model and its trainable parameters.
@@ -70,6 +71,16 @@ class PTFedOptModelShareableGenerator(FullModelShareableGenerator):
         self._trainable = {name for name, _ in model.named_parameters()}
         if self.lr_scheduler_args is not None:
             self._rates = self._schedule(fl_ctx)
+
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the state of the optimizer, and how many steps it has taken."""
+        return {"optimizer": self.optimizer.state(), "steps": self._steps}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Go on with that state."""
+        self.optimizer.restore(state_data["optimizer"])
+        for _ in range(state_data["steps"] - self._steps):
+            self._scale()
 
     def shareable_to_learnable(self, shareable: Shareable, fl_ctx: FLContext) -> Any:
         """Return the model after a step.
@@ -107,6 +118,7 @@ class PTFedOptModelShareableGenerator(FullModelShareableGenerator):
 
     def _scale(self) -> float:
         """Return the factor of the learning rate in this round, and go on to the next."""
+        self._steps += 1
         if self._rates is None:
             return 1.0
         rate = self._rates.optimizer.param_groups[0]["lr"] / self._first

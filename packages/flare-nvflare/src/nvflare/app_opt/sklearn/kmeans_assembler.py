@@ -20,6 +20,14 @@ class KMeansAssembler(Assembler):
         self.center: Any = None
         self.count: Any = None
 
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the common centres, and how many rows each has had."""
+        return {} if self.center is None else {"center": self.center, "count": self.count}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Go on with those centres."""
+        self.center, self.count = state_data["center"], state_data["count"]
+
     def get_model_params(self, dxo: DXO) -> dict[str, Any]:
         """Return the centres of a site, and how many rows each has."""
         return {"center": dxo.data["center"], "count": dxo.data.get("count")}

@@ -15,6 +15,7 @@ from flare_core import FLModel, ParamsType
 from flare_core.components import Component
 from flare_recipes_tf.optimizer import KerasOptimizer
 from nvflare._flare.schedule import KERAS, described_schedule
+from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_common.workflows.fedavg import FedAvg
@@ -47,8 +48,19 @@ class FedOpt(FedAvg):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._kept_optimizer: Mapping[str, Any] = {}
         self.optimizer_args = {**optimizer_args, **_AS_IT_IS}
         self.lr_scheduler_args = None if lr_scheduler_args is None else {**lr_scheduler_args, **_AS_IT_IS}
+
+    def get_persist_state(self, fl_ctx: FLContext) -> dict[str, Any]:
+        """Return the next round, the model to begin it with, and the state of the optimizer."""
+        state = super().get_persist_state(fl_ctx)
+        return {**state, "optimizer": self._optimizer.state()} if state else {}
+
+    def restore(self, state_data: dict[str, Any], fl_ctx: FLContext) -> None:
+        """Begin with the next round, and with that."""
+        super().restore(state_data, fl_ctx)
+        self._kept_optimizer = state_data["optimizer"]
 
     def run(self) -> None:
         """Run the rounds.
@@ -64,7 +76,8 @@ class FedOpt(FedAvg):
             )
         optimizer = Component.of(self.optimizer_args, what="optimizer_args")
         self._optimizer = KerasOptimizer(optimizer.class_path, optimizer.args)
-        described = described_schedule(self.lr_scheduler_args, KERAS, self._optimizer.rate, self.num_rounds)
+        self._optimizer.restore(self._kept_optimizer)
+        described = described_schedule(self.lr_scheduler_args, KERAS, self._optimizer.rate, self.planned[1])
         self._schedule = None if described is None else Component.of(described, what="lr_scheduler_args").build()
         super().run()
 
@@ -76,7 +89,7 @@ class FedOpt(FedAvg):
         means = {key: np.asarray(value) for key, value in (model.params or {}).items()}
         stepped = {key: before[key] for key in self.persistor.trainable if key in before and key in means}
         gradients = {key: (value - means[key]).astype(value.dtype) for key, value in stepped.items()}
-        scale = 1.0 if self._schedule is None else self._schedule(self.current_round - self.start_round)
+        scale = 1.0 if self._schedule is None else self._schedule(self.current_round - self.planned[0])
         after = self._optimizer.step(stepped, gradients, scale=scale)
         model.params = {**before, **means, **{str(key): value for key, value in after.items()}}
         model.params_type = ParamsType.FULL

@@ -7,19 +7,22 @@ from typing import Any
 
 import flare_recipes_pt
 from flare_core.errors import RecipeError
+from nvflare._flare.layout import of_a_swarm
 from nvflare._flare.native import averaging_job
 from nvflare._flare.torch_models import checkpoint, outputs
 from nvflare.client.config import ExchangeFormat
 from nvflare.recipe.spec import Recipe
+from nvflare.recipe.utils import add_cross_site_evaluation
 
 
 class SwarmLearningRecipe(Recipe):
     """Swarm learning, with :class:`flare_recipes_pt.SwarmLearningRecipe`.
 
     Args:
+        do_cross_site_eval: evaluate the models at all sites after the training; they go from site to site.
         train_args: settings of the script's runner, of which ``script_args`` is the script's command line.
     Raises:
-        RecipeError: ``train_args`` is no dict, or an evaluation across sites is asked for.
+        RecipeError: ``train_args`` is no dict.
     """
 
     def __init__(
@@ -59,11 +62,6 @@ class SwarmLearningRecipe(Recipe):
         key_metric_mode: str = "max",
         initial_model: Any = None,
     ) -> None:
-        if do_cross_site_eval:
-            raise RecipeError(
-                "do_cross_site_eval is True, but the server of a swarm has no model to give to the sites; evaluate the"
-                " sites' models afterwards, with flare_recipes_pt.CrossSiteEvalRecipe"
-            )
         if train_args is not None and not isinstance(train_args, Mapping):
             raise RecipeError(f"train_args is {train_args!r}; give a dict such as {{'script_args': '--epochs 1'}}")
         given = {
@@ -72,4 +70,7 @@ class SwarmLearningRecipe(Recipe):
             "train_args": (train_args or {}).get("script_args", ""),
         }
         more = {"clients_per_round": None}
-        super().__init__(averaging_job(flare_recipes_pt.SwarmLearningRecipe, given, outputs(given), **more))
+        names = of_a_swarm(outputs(given))
+        super().__init__(averaging_job(flare_recipes_pt.SwarmLearningRecipe, given, names, **more))
+        if do_cross_site_eval:
+            add_cross_site_evaluation(self)
