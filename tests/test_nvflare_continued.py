@@ -13,7 +13,7 @@ import pytest
 from flare_tensor_downloader import read_file
 from nvflare._host.jobs import load_job_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.deployed, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.deployed]
 
 NAMES = "nvflare.app_common"
 ROUNDS = 4
@@ -252,11 +252,16 @@ def rounds_of(done: Done) -> list[int]:
     ("path", "args"),
     [
         (f"{NAMES}.workflows.scatter_and_gather.ScatterAndGather", {"min_clients": 2, "persistor_id": "persistor"}),
-        (f"{NAMES}.workflows.cyclic_ctl.CyclicController", {}),
-        (f"{NAMES}.workflows.fedavg.FedAvg", {"num_clients": 2}),
-        (f"{NAMES}.workflows.cyclic.Cyclic", {"num_clients": 2}),
-        (f"{NAMES}.workflows.scaffold.Scaffold", {"num_clients": 2}),
         ("own.Follows", {"num_clients": 2}),
+        *(
+            pytest.param(f"{NAMES}.workflows.{name}", args, marks=pytest.mark.at_length)
+            for name, args in [
+                ("cyclic_ctl.CyclicController", {}),
+                ("fedavg.FedAvg", {"num_clients": 2}),
+                ("cyclic.Cyclic", {"num_clients": 2}),
+                ("scaffold.Scaffold", {"num_clients": 2}),
+            ]
+        ),
     ],
 )
 def test_a_controller_goes_on_after_its_last_round(hospital, tmp_path, path, args):
@@ -274,8 +279,8 @@ def test_a_controller_goes_on_after_its_last_round(hospital, tmp_path, path, arg
     ("path", "args", "rounds"),
     [
         ("own.Own", {}, ROUNDS),
-        ("own.Own", {"names_rounds": False}, 0),
-        ("own.Counts", {"num_rounds": ROUNDS, "num_clients": 2}, ROUNDS),
+        pytest.param("own.Own", {"names_rounds": False}, 0, marks=pytest.mark.at_length),
+        pytest.param("own.Counts", {"num_rounds": ROUNDS, "num_clients": 2}, ROUNDS, marks=pytest.mark.at_length),
     ],
 )
 def test_a_controller_with_a_state_of_its_own_begins_again_and_says_so(hospital, tmp_path, path, args, rounds):

@@ -45,7 +45,7 @@ def test_a_failure_in_processes_has_its_errors_in_the_workspace(tmp_path, monkey
     script = tmp_path / "client.py"
     script.write_text(script.read_text().replace("print('trained')", "raise OSError('the disk is full')"))
     with pytest.raises(JobFailed, match="the disk is full"):
-        recipe.execute(PocEnv(num_clients=2)).get_result(timeout=100.0)
+        recipe.execute(PocEnv(num_clients=2)).get_result(timeout=300.0)
     (log,) = (tmp_path / "runs").glob("job/*/workspace/error_log.txt")
     assert "the disk is full" in log.read_text()
     assert (log.parent / "site-1" / "error_log.txt").is_file()

@@ -12,7 +12,7 @@ import pytest
 from flare_core.recipes import add_cross_site_evaluation
 from flare_recipes_np import SwarmLearningRecipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.deployed, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.deployed]
 
 SCRIPT = """
     import os

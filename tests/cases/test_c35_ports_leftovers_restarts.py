@@ -157,5 +157,5 @@ run.get_result()
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    _, alive = psutil.wait_procs(daemons, timeout=60)
+    _, alive = psutil.wait_procs(daemons, timeout=180)
     assert alive == []

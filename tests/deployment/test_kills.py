@@ -265,7 +265,7 @@ def test_a_script_in_a_separate_process_is_restarted(hospital, victim):
     model = read_file(place.folder / "results" / found["id"] / "server" / "global_model.safetensors")
     assert model["w"].tolist() == [4.0] * 3
     assert not list(Path(tempfile.gettempdir()).glob(f"flare-{hosts[0]}-*"))  # where its socket was
-    assert not psutil.wait_procs(scripts, timeout=60)[1], "the script goes on without the job's process"
+    assert not psutil.wait_procs(scripts, timeout=180)[1], "the script goes on without the job's process"
 
 
 MEDIAN = """

@@ -191,7 +191,7 @@ def test_a_site_removed_behind_a_relay_stays_out(shell):
 
     def come(cell):
         cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True)
-        return cell.request("server", "site.hello", ["1", {}], timeout_s=60).payload
+        return cell.request("server", "site.hello", ["1", {}], timeout_s=180).payload
 
     with Cell("hospital.ward") as cell:
         cell.on_peer_lost(lambda peer, error: lost.set())

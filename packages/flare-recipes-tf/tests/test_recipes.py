@@ -155,20 +155,26 @@ def check(name, run):
     return {row["site"] for row in run.metrics()} - {None}
 
 
+def recipes(*names: str):
+    """Run a test with some recipes, and at length with all: each run starts TensorFlow in several processes."""
+    others = [pytest.param(name, marks=pytest.mark.at_length) for name in RECIPES if name not in names]
+    return pytest.mark.parametrize("name", [*names, *others])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@recipes("FedOptRecipe", "CyclicRecipe", "FedEvalRecipe")
 def test_every_recipe_runs_with_one_site(run, name):
     assert check(name, run(name, 1)) == {"site-1"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@recipes("FedAvgRecipe", "CrossSiteEvalRecipe")
 def test_sites_with_one_class_or_no_rows_can_take_part(run, name):
     assert check(name, run(name, 3, "--lack")) == {"site-1", "site-2"}  # site-3 has nothing to measure
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECIPES)
+@recipes("ScaffoldRecipe", "SwarmLearningRecipe")
 def test_the_error_for_a_failed_site_names_it(run, name):
     with pytest.raises(JobFailed, match="site-2") as caught:
         run(name, 2, "--die").get_result()

@@ -67,7 +67,7 @@ class Table:
         """Send a reply, and return when the server has received it."""
         task_id = self.tasks[site][-1][0]
         self.cells[site].send("server", "result", [task_id, site, model])
-        self.cells[site].request("server", "sync", timeout_s=60)
+        self.cells[site].request("server", "sync", timeout_s=180)
 
     def close(self) -> None:
         self.checkpoints.close()

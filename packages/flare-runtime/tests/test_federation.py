@@ -126,7 +126,7 @@ def test_a_long_wait_is_announced_with_its_cause(table):
     table.all_have_a_task.wait(60)
     for site in SITES[:-1]:
         table.reply(site, model_of(site, 0))
-    while told.get(timeout=60).what != f"results of 'train' in round 0 from {SITES[-1]}":
+    while told.get(timeout=180).what != f"results of 'train' in round 0 from {SITES[-1]}":
         pass
     table.reply(SITES[-1], model_of(SITES[-1], 0))
     thread.join(20)

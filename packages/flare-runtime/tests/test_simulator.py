@@ -441,7 +441,7 @@ def test_ctrl_c_returns_to_the_shell_and_leaves_nothing(project, external):
     try:
         wait_for_any(project.folder, "began-*")  # of those that share a lane, any may come first and keep it
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the job
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=180)
         assert process.returncode != 0
         assert "KeyboardInterrupt" in errors
         assert "_run_workflows" not in errors  # of the traceback, what leads to the simulator is enough
