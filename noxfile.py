@@ -318,9 +318,27 @@ def tests(session: nox.Session, package: str) -> None:
     session.run("pytest", f"packages/{package}/tests", *session.posargs, **PATIENCE)
 
 
+# Of the packages whose tests take minutes, the tests in which other people's libraries do most of the work.
+MEET_OTHERS = {
+    "flare-edge": [
+        "test_gateway_client.py",
+        "test_gateway_commands.py",
+        "test_gateway_orders.py",
+        "test_tree_recipes.py",
+    ],
+    "flare-runtime": ["test_simulator.py", "test_tracking.py"],
+    "flare-stats": ["test_images.py", "test_pooled.py", "test_privacy_noise.py", "test_quantiles.py", "test_s*.py"],
+    "flare-transport": ["test_*security.py", "test_links.py", "test_sealing.py"],
+    "flare-xgb": ["test_data_*.py", "test_engine_train.py", "test_xgboost_files.py"],
+}
+
+
 @nox.session(python="3.11", default=False)
 def oldest(session: nox.Session) -> None:
-    """Run tests with the oldest versions that the packages allow, where those need no gigabytes."""
+    """Run tests with the oldest versions that the packages allow, where those need no gigabytes.
+
+    Of long ones only the files of MEET_OTHERS, unless FLARE_SLOW_TESTS is in the environment.
+    """
     chosen = [name for name in TOGETHER if not depends_on_torch(name) and name != "flare-recipes-tf"]
     packages = list(dict.fromkeys(each for name in chosen for each in closure(name)))
     groups = [line for name in packages for line in nox.project.dependency_groups(PROJECTS[name], "test")]
@@ -328,7 +346,10 @@ def oldest(session: nox.Session) -> None:
     prepare(session, *requirements, packages=packages, constraints=floors())
     quietly = ["-W", "ignore::DeprecationWarning"]  # which newer versions of what those use tell of
     for package in packages:
-        session.run("pytest", *quietly, f"packages/{package}/tests", *session.posargs, **PATIENCE)
+        folder = ROOT / "packages" / package / "tests"
+        patterns = [] if "FLARE_SLOW_TESTS" in os.environ else MEET_OTHERS.get(package, [])
+        paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))] or [folder]
+        session.run("pytest", *quietly, *map(str, paths), *session.posargs, **PATIENCE)
     session.run("pytest", *quietly, "-m", "deployed", "tests/test_stats_rules.py", **PATIENCE)
 
 
