@@ -407,7 +407,7 @@ def _job(place, data: Path, gate) -> Job:
     return job
 
 
-@pytest.mark.parametrize("victim", ["site-2", "server"])
+@pytest.mark.parametrize("victim", ["server", pytest.param("site-2", marks=pytest.mark.at_length)])
 def test_a_run_goes_on_after_a_kill(hospital, data, victim):
     place = hospital(2)
     gate = place.gate(lambda site, pid, calls: place.kill(victim) if (site, calls) == ("site-2", 1) else None)

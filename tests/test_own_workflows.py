@@ -59,7 +59,10 @@ def test_it_runs_across_processes(hospital):
     assert totals_of(place) == expected(2, 2)
 
 
-@pytest.mark.parametrize("what", ["the job's process", "a site", "the server"])
+@pytest.mark.parametrize(
+    "what",
+    ["the server", *(pytest.param(each, marks=pytest.mark.at_length) for each in ("the job's process", "a site"))],
+)
 def test_it_goes_on_after_a_kill(hospital, what):
     rounds, size = 400, 10_000
     place = hospital(2)

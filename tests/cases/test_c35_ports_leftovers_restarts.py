@@ -29,6 +29,7 @@ def test_a_busy_port_is_named_and_nothing_is_left_running(shell, command):
     assert shell.processes() == []
 
 
+@pytest.mark.at_length
 def test_the_port_of_the_command_is_used_everywhere(shell):
     port = shell.free_port()
     shell.flare("poc", "start", "--port", str(port))
@@ -114,6 +115,7 @@ def test_a_client_of_another_project_is_refused(shell):
     shell.flare("down", "--folder", second)
 
 
+@pytest.mark.at_length
 def test_two_federations_run_in_parallel(shell, tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:

@@ -29,7 +29,7 @@ def running(hospital):
     return make
 
 
-@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("is_away", [True, pytest.param(False, marks=pytest.mark.at_length)])
 def test_a_run_that_needs_it_fails_at_once_and_says_why(running, is_away):
     place, job_id, go_on = running(min_clients=2)
     if is_away:

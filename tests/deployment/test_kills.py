@@ -36,8 +36,11 @@ def undisturbed(hospital, database):
 @pytest.mark.parametrize(
     ("database", "victim"),
     [
-        *(("sqlite", victim) for victim in VICTIMS),
+        ("sqlite", "client"),
+        ("sqlite", "server job"),
+        ("sqlite", "everybody"),
         ("postgresql", "everybody"),
+        *(pytest.param("sqlite", victim, marks=pytest.mark.at_length) for victim in ("client job", "server")),
         *(pytest.param("postgresql", victim, marks=pytest.mark.at_length) for victim in VICTIMS[:-1]),
     ],
     indirect=["database"],
@@ -69,7 +72,7 @@ def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
         assert after == digest
 
 
-@pytest.mark.parametrize("victim", ["server job", "everybody"])
+@pytest.mark.parametrize("victim", ["everybody", pytest.param("server job", marks=pytest.mark.at_length)])
 def test_an_optimizers_state_survives_a_kill(hospital, victim):
     place = hospital()
     _, digest = place.run(place.noise_job(workflow="FedOpt"))

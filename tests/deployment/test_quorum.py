@@ -10,7 +10,9 @@ import threading
 import pytest
 
 
-@pytest.mark.parametrize("victim", ["the server's process", "a site's process"])
+@pytest.mark.parametrize(
+    "victim", ["the server's process", pytest.param("a site's process", marks=pytest.mark.at_length)]
+)
 def test_the_run_continues(hospital, victim):
     place = hospital(3)
     dead = threading.Event()

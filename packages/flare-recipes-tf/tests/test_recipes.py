@@ -182,6 +182,7 @@ def test_the_error_for_a_failed_site_names_it(run, name):
 
 
 @pytest.mark.slow
+@pytest.mark.at_length
 def test_a_recipe_gives_the_same_model_in_the_simulator_and_in_separate_processes(tmp_path):
     """Run in a new process, because loading PocEnv's dependencies would stop this one from forking simulated sites."""
     pytest.importorskip("flare_deploy")
