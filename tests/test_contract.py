@@ -415,6 +415,7 @@ def test_a_run_goes_on_after_a_kill(hospital, data, victim):
     assert found["state"] == "finished", found
 
 
+@pytest.mark.at_length
 def test_a_site_that_is_started_again_is_checked_again(hospital, data):
     place = hospital(2)
 

@@ -43,7 +43,7 @@ def job_of(folder: Path, sites: list[str], gate: str, gated: list[str]) -> Job:
 @pytest.mark.parametrize(
     ("count", "victim"),
     [
-        (5, "two sites' jobs"),
+        pytest.param(5, "two sites' jobs", marks=pytest.mark.at_length),
         (3, "everybody"),
         *(
             pytest.param(2, victim, marks=pytest.mark.at_length)

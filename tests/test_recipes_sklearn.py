@@ -137,6 +137,7 @@ def test_a_site_without_rows_takes_part_and_changes_nothing(make, project, name)
     assert outcome.models == project.outcome(make(name, min_clients=1), 1).models
 
 
+@pytest.mark.at_length
 def test_every_recipe_gives_the_same_result_in_the_simulator_and_across_processes(make, project, hospital):
     place = hospital()
     for name in RECIPES:

@@ -81,6 +81,7 @@ def test_rules_of_an_owner_hold_in_both_environments_with_the_same_noise(project
     assert statistics["age"]["min"]["site-1"]["train"] < low - 0.1 * 50
 
 
+@pytest.mark.at_length
 @pytest.mark.deployed
 def test_a_budget_is_one_for_runs_in_both_environments(project, people):
     pytest.importorskip("opendp")

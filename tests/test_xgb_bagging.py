@@ -52,7 +52,7 @@ def undisturbed(mode: str) -> str:
 @pytest.mark.parametrize(
     ("victim", "mode"),
     [
-        ("server job", "cyclic"),
+        pytest.param("server job", "cyclic", marks=pytest.mark.at_length),
         ("everybody", "bagging"),
         pytest.param("site's job", "bagging", marks=pytest.mark.at_length),
         pytest.param("site's job", "cyclic", marks=pytest.mark.at_length),

@@ -52,13 +52,13 @@ def wanted() -> str:
 @pytest.mark.parametrize(
     ("victim", "secure"),
     [
-        ("feature owner", "masked"),
+        pytest.param("feature owner", "masked", marks=pytest.mark.at_length),
         pytest.param("server", "masked", marks=pytest.mark.at_length),
-        ("everybody", "plain"),
+        pytest.param("everybody", "plain", marks=pytest.mark.at_length),
         pytest.param("label owner", "masked", marks=pytest.mark.at_length),
         pytest.param("feature owner's client", "masked", marks=pytest.mark.at_length),
         pytest.param("server job", "masked", marks=pytest.mark.at_length),
-        pytest.param("everybody", "masked", marks=pytest.mark.at_length),
+        ("everybody", "masked"),
     ],
 )
 def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wanted, victim, secure):

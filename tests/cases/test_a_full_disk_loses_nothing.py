@@ -54,6 +54,7 @@ def test_a_job_that_cannot_be_saved_fails_with_the_files_name_once_that_can_be_r
     assert after["state"] == "finished"
 
 
+@pytest.mark.at_length
 def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_server_survives(held):
     place, id_, go_on = held
     limit_files(place, 0)
@@ -67,6 +68,7 @@ def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_serve
         assert [job["id"] for job in admin.jobs()] == [id_]
 
 
+@pytest.mark.at_length
 def test_an_abort_that_cannot_be_written_is_not_acknowledged(held):
     place, id_, _ = held
     limit_files(place, 0)

@@ -103,7 +103,7 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
 @pytest.mark.parametrize(
     ("external", "size"),
     [
-        pytest.param(True, 3, id="small-external"),
+        pytest.param(True, 3, id="small-external", marks=pytest.mark.at_length),
         pytest.param(False, 100_000, id="fetched-in-process"),
         pytest.param(False, 3, id="small-in-process", marks=pytest.mark.at_length),
         pytest.param(True, 100_000, id="fetched-external", marks=pytest.mark.at_length),
@@ -261,6 +261,7 @@ def test_an_interrupted_upload_counts_once(hospital):
     wire.close()
 
 
+@pytest.mark.at_length
 def test_a_site_killed_while_its_result_is_read_counts_once(hospital):
     """A part of its numbers is in the sum by then, so the round restarts."""
     wire = Wire()
@@ -287,6 +288,7 @@ def test_a_site_killed_while_its_result_is_read_counts_once(hospital):
     wire.close()
 
 
+@pytest.mark.at_length
 def test_a_site_whose_result_stalls_is_late_too(hospital):
     """A part of its numbers is in the sum by then; the rest, arriving rounds later, is dropped."""
     wire = Wire()

@@ -356,6 +356,7 @@ def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize(
     ("holders", "when"), [(("site-3", "site-1"), BEFORE_ROUND_3), (("site-2", "site-3"), AFTER_THE_LAST_ROUND)]
 )

@@ -61,6 +61,7 @@ def test_a_second_start_and_a_cleanup_while_it_runs_are_refused(shell):
     assert "no POC in" in shell.flare("poc", "status")
 
 
+@pytest.mark.at_length
 def test_up_twice_says_that_it_is_already_running(shell):
     port = str(shell.free_port())
     first = shell.json("up", "--port", port)
@@ -75,6 +76,7 @@ def test_a_second_process_with_the_same_kit_is_refused(shell):
     assert "is running already, as process" in shell.flare("client", site, code=1)
 
 
+@pytest.mark.at_length
 def test_a_copy_of_a_kit_is_refused_while_the_first_is_connected(hospital, monkeypatch):
     from flare_deploy.client import daemon as client
     from flare_deploy.processes import connected_daemon
@@ -99,6 +101,7 @@ def test_clients_of_a_killed_server_reconnect_to_the_next_one(hospital):
     assert found["state"] == "finished"
 
 
+@pytest.mark.at_length
 def test_a_client_of_another_project_is_refused(shell):
     """A second project takes over the port of the first: the first project's site learns why it is refused."""
     port = str(shell.free_port())

@@ -17,6 +17,7 @@ def test_a_job_that_names_an_unknown_site_is_refused(hospital):
         admin.submit(job)
 
 
+@pytest.mark.at_length
 def test_a_job_that_requests_more_than_any_site_has_says_that_it_cannot_start(hospital):
     place = hospital()
     needs = {"resource_spec": {"@ALL": {"num_of_gpus": 1000}}}
@@ -43,6 +44,7 @@ def test_a_waiting_job_says_what_it_is_waiting_for_now(hospital):
         assert next(states)["reason"].startswith("it cannot start with the sites of this project")
 
 
+@pytest.mark.at_length
 def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospital):
     place = hospital(1)
     place.stop("site-1")

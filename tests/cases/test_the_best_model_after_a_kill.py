@@ -46,7 +46,9 @@ KILLER = """
 """
 
 
-@pytest.mark.parametrize("size", [3, 3_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(3, id="small", marks=pytest.mark.at_length), pytest.param(3_000_000, id="large")]
+)
 def test_the_best_model_belongs_to_its_score(project, hospital, size):
     place = hospital()
     note = project.folder / "killed"

@@ -119,6 +119,7 @@ def test_waiting_for_a_result_survives_a_restart(held, tmp_path):
     assert folder.checkpoint("global").is_file()
 
 
+@pytest.mark.at_length
 def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
     place, id_, _ = held
     with place.admin() as admin:
@@ -165,6 +166,7 @@ def test_a_wait_ends_when_the_database_is_unavailable_for_too_long(held):
     assert len(waiting.told) == 1
 
 
+@pytest.mark.at_length
 def test_a_timeout_holds_while_the_server_is_away(held):
     place, id_, _ = held
     with place.admin() as admin:
@@ -188,6 +190,7 @@ def test_a_timeout_holds_while_another_thread_waits_for_the_server(held):
         place.restart("server")
 
 
+@pytest.mark.at_length
 def test_a_wait_ends_when_the_administrator_was_removed_meanwhile(held):
     place, id_, _ = held
     with place.admin() as admin:

@@ -42,6 +42,7 @@ def submit(daemon, folder, name):
     return daemon.store.job(row.id)
 
 
+@pytest.mark.at_length
 def test_a_job_whose_folder_was_lost_can_be_aborted(daemon, tmp_path):
     row = submit(daemon, tmp_path, "first")
     shutil.rmtree(daemon.jobs_folder / row.id)
@@ -65,6 +66,7 @@ def test_an_unrecorded_end_is_not_replaced_by_an_abort(daemon, tmp_path):
     assert daemon.store.job(row.id).reason == "aborted by first@p"
 
 
+@pytest.mark.at_length
 def test_a_job_that_cannot_be_started_is_tried_once(daemon, tmp_path, caplog):
     rows = [submit(daemon, tmp_path, name) for name in ("first", "second")]
     for row in rows:

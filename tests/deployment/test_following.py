@@ -81,6 +81,7 @@ def test_the_end_of_a_round_is_seen_before_the_run_is_over(held, tmp_path):
     assert list(run.events(follow=True)) == recorded
 
 
+@pytest.mark.at_length
 def test_replies_and_metrics_are_seen_while_their_round_goes_on(held):
     """Though lines are buffered for as long as nobody follows."""
     place, job, go_on = held
@@ -115,6 +116,7 @@ def test_a_follower_survives_a_restart_of_the_server(held):
     assert seen[-1] == RunEnded("finished")
 
 
+@pytest.mark.at_length
 def test_followers_that_never_read_hold_up_neither_the_run_nor_each_other(hospital):
     place = hospital()
     with place.admin() as admin, place.admin() as reading:
@@ -130,6 +132,7 @@ def test_followers_that_never_read_hold_up_neither_the_run_nor_each_other(hospit
             assert list(each) == events[1:]
 
 
+@pytest.mark.at_length
 def test_a_follower_who_stops_is_forgotten_and_can_come_again(held):
     place, job, go_on = held
     with place.admin() as admin:
@@ -141,6 +144,7 @@ def test_a_follower_who_stops_is_forgotten_and_can_come_again(held):
         assert admin.wait(id_, timeout_s=180)["state"] == "finished"
 
 
+@pytest.mark.at_length
 def test_a_job_that_never_began_has_an_end(hospital):
     place = hospital()
     place.stop("site-2")

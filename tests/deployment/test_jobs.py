@@ -114,6 +114,7 @@ class Asks(Observer):
 """
 
 
+@pytest.mark.at_length
 def test_a_job_aborted_just_after_it_finished_has_finished(place):
     """Its summary says so, and its model is complete."""
     with place.admin() as admin:
@@ -128,6 +129,7 @@ def test_a_job_aborted_just_after_it_finished_has_finished(place):
     assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
 
 
+@pytest.mark.at_length
 def test_a_job_that_needs_more_than_exists_is_refused_at_once(place):
     with place.admin() as admin, pytest.raises(FlareError, match="needs 3 sites, but 2 take part in the study"):
         admin.submit(place.noise_job(min_clients=3))
@@ -171,6 +173,7 @@ def test_jobs_take_turns_on_gpus_and_urgent_ones_come_first(place):
         assert admin.job(never)["state"] == "aborted"
 
 
+@pytest.mark.at_length
 def test_a_wait_timeout_is_kept_and_the_run_continues(hospital, tmp_path):
     from flare_deploy import ProdEnv
 
@@ -210,6 +213,7 @@ def test_a_site_that_cannot_run_the_job_is_reported_at_once(hospital):
     assert "site-2 cannot run the job" in found["reason"]
 
 
+@pytest.mark.at_length
 def test_a_server_that_is_stopped_starts_nothing_more(hospital):
     place = hospital()
     hold = threading.Event()
@@ -227,6 +231,7 @@ def test_a_server_that_is_stopped_starts_nothing_more(hospital):
     assert (found["state"], found["attempts"]) == ("finished", 2)
 
 
+@pytest.mark.at_length
 def test_no_more_jobs_run_than_the_server_allows(hospital):
     place = hospital(max_jobs=1)
     hold = threading.Event()
@@ -311,6 +316,7 @@ def test_one_site_is_removed_or_renewed_and_the_other_is_not_affected(place):
         assert admin.wait(job, timeout_s=180)["state"] == "finished"
 
 
+@pytest.mark.at_length
 def test_topics_of_other_members_are_closed_to_sites_and_guests(place):
     """A site's valid certificate does not let it make requests that it is not entitled to."""
     from flare_deploy.provision.kit import Kit

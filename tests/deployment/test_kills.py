@@ -97,7 +97,7 @@ def test_an_optimizers_state_survives_a_kill(hospital, victim):
     ("wakes", "victim"),
     [
         (True, "server"),
-        (True, "site-1"),
+        pytest.param(True, "site-1", marks=pytest.mark.at_length),
         pytest.param(False, "server", marks=pytest.mark.at_length),
         pytest.param(False, "site-1", marks=pytest.mark.at_length),
     ],
@@ -210,6 +210,7 @@ ASKS_BEFORE_IT_READS = """
 """
 
 
+@pytest.mark.at_length
 @pytest.mark.timeout(300 + 30 * RUNS)
 def test_a_script_in_a_separate_process_is_killed_before_its_reply_is_read(hospital):
     place = hospital()
@@ -251,7 +252,7 @@ COUNTS = """
 """
 
 
-@pytest.mark.parametrize("victim", ["the script", "the job's process"])
+@pytest.mark.parametrize("victim", ["the script", pytest.param("the job's process", marks=pytest.mark.at_length)])
 def test_a_script_in_a_separate_process_is_restarted(hospital, victim):
     place = hospital()
     hosts, scripts = [], []
@@ -290,6 +291,7 @@ class AsksFirst(CoordinateMedian):
 """
 
 
+@pytest.mark.at_length
 def test_a_site_killed_while_all_results_are_read_at_once_costs_a_round(hospital):
     place = hospital()
     model = {f"w{number}": np.zeros(2_000_000, np.float32) for number in range(4)}

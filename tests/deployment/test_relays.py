@@ -128,6 +128,7 @@ def test_a_job_produces_the_same_model_behind_a_relay(grouped, undisturbed, kill
     assert digest == undisturbed
 
 
+@pytest.mark.at_length
 def test_a_swarm_produces_the_same_models_behind_a_relay(grouped):
     """Sites fetch from each other through the relay and the server, encrypted end to end."""
     swarm = ExecutorEntry(SWARM_TASKS, Component("flare_runtime.site.swarm.SwarmExecutor", {}))
@@ -152,6 +153,7 @@ def test_services_reach_every_other_party_through_a_relay(grouped):
     assert {(row["site"], row["value"]) for row in metrics} >= {(site, 3.0) for site in ["site-1", *WARDS]}
 
 
+@pytest.mark.at_length
 def test_a_workflow_with_large_payloads_of_its_own_passes_a_relay(grouped):
     place = grouped(behind_relay=True)
     found, _ = place.run(survey_job(place.folder, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from flare_deploy.daemons import pid_of
 from flare_deploy.provision.kit import sign_kit, write_kit
 from flare_deploy.provision.project import Project
@@ -20,6 +22,7 @@ def test_the_servers_certificate_is_renewed_and_its_sites_reconnect(shell, tmp_p
     assert shell.json("status")["certificate_days_left"] > 364
 
 
+@pytest.mark.at_length
 def test_a_client_continues_if_its_certificate_cannot_be_renewed(shell, tmp_path):
     shell.flare("up", "--port", shell.free_port())
     shell.flare("join", shell.flare("invite", "site-1").strip())
@@ -32,6 +35,7 @@ def test_a_client_continues_if_its_certificate_cannot_be_renewed(shell, tmp_path
     assert pid_of("client", tmp_path / "site-1") not in (client, None)
 
 
+@pytest.mark.at_length
 def test_a_servers_expired_certificate_is_renewed(shell, tmp_path):
     project = Project.create(tmp_path / "flare-project", name="old", address=f"grpc://127.0.0.1:{shell.free_port()}")
     ended = issue(project.authority, "server", valid_days=0)

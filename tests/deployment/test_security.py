@@ -135,6 +135,7 @@ def test_only_logs_and_records_of_a_run_can_be_read(place):
         assert "".join(admin.read(job, "summary.json")).startswith("{")
 
 
+@pytest.mark.at_length
 def test_an_administrator_cannot_hold_all_threads(place):
     """Pending requests are counted, so that a member who sends many does not block the server."""
     member = member_of(place, "member@example.org", role="member")
@@ -204,6 +205,7 @@ ENDS_OTHERS = """
 """
 
 
+@pytest.mark.at_length
 def test_a_sites_script_cannot_end_another_sites_script(place):
     """Even over its process's own connection, through which sites of a job reach each other."""
     with place.admin() as admin:
@@ -214,6 +216,7 @@ def test_a_sites_script_cannot_end_another_sites_script(place):
         assert "may not send 'end'" in log
 
 
+@pytest.mark.at_length
 def test_a_member_of_another_study_learns_nothing_about_a_job(place):
     from flare_deploy import Admin
 
@@ -233,6 +236,7 @@ def test_a_member_of_another_study_learns_nothing_about_a_job(place):
         assert admin.wait(job, timeout_s=180)["state"] == "finished"
 
 
+@pytest.mark.at_length
 def test_a_site_that_announces_impossible_resources_does_not_block_the_server(place):
     from flare_transport import RemoteError
 

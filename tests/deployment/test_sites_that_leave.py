@@ -72,6 +72,7 @@ def test_a_cyclic_round_continues_without_it(run):
     assert read_file(folder / "server" / "global_model.safetensors")["w"].tolist() == [2 * (10.0 + 1000.0)] * 3
 
 
+@pytest.mark.at_length
 def test_models_are_compared_without_it(run):
     folder = run("submit_model", workflow="CrossSiteEval", rounds=None, model={"w": np.ones(3)})
     results = json.loads((folder / "server" / "cross_site_evaluation.json").read_text())
@@ -86,6 +87,7 @@ def test_models_are_compared_once_a_required_site_is_back(run):
     assert all(set(of_site) >= {"site-1", "site-2", "site-3"} for of_site in models.values())
 
 
+@pytest.mark.at_length
 def test_a_cyclic_round_waits_for_a_required_site(run):
     folder = run("train", returns=True, workflow="Cyclic", rounds=2, min_clients=3)
     model = read_file(folder / "server" / "global_model.safetensors")
@@ -112,6 +114,7 @@ def test_a_job_that_ends_while_a_site_is_away_leaves_no_code_there(hospital):
     assert not code.exists()
 
 
+@pytest.mark.at_length
 def test_a_job_that_ended_before_a_site_could_start_it_is_not_started_there(hospital):
     place = hospital()
     process = place.poc.status()["site-2"]
