@@ -40,7 +40,11 @@ def test_it_runs_as_printed(sample):
 
 OTHERS = [
     pytest.param(PRINTED, "SimEnv(num_clients=2, num_threads=1)", marks=pytest.mark.at_length),
-    (PRINTED, 'SimEnv(clients=["site-1", "site-2"], workspace_root="elsewhere", log_config="debug")'),
+    pytest.param(
+        PRINTED,
+        'SimEnv(clients=["site-1", "site-2"], workspace_root="elsewhere", log_config="debug")',
+        marks=pytest.mark.at_length,
+    ),
     ('train_script="client.py"', 'train_script="client.py", launch_external_process=True'),
 ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 SCRIPT = """
@@ -79,18 +81,17 @@ def run(project, way, mode, workers):
     return project.python(str(job), way, mode, workers)
 
 
-@pytest.mark.parametrize(
-    ("workers", "mode"),
-    [
-        pytest.param("1", "in-process", id="one worker-in-process"),
-        pytest.param("1", "external", id="one worker-external"),
-        pytest.param("0", "external", id="PocEnv-external"),
-        pytest.param("0", "in-process", id="PocEnv-in-process", marks=pytest.mark.at_length),
-        pytest.param("2", "in-process", id="two workers-in-process", marks=pytest.mark.at_length),
-        pytest.param("2", "external", id="two workers-external", marks=pytest.mark.at_length),
-    ],
-)
-@pytest.mark.parametrize("way", WAYS)
+def places():
+    """Return each way to die with each kind of process, and mark those that are like others: PocEnv takes seconds."""
+    always = [(way, "1", mode) for way in WAYS for mode in ("in-process", "external")]
+    always += [("missing import", "0", "external"), ("killed", "0", "in-process"), ("returns", "0", "external")]
+    for way, workers, mode in itertools.product(WAYS, ("1", "2", "0"), ("in-process", "external")):
+        marks = () if (way, workers, mode) in always else pytest.mark.at_length
+        place = {"1": "one worker", "2": "two workers", "0": "PocEnv"}[workers]
+        yield pytest.param(way, workers, mode, id=f"{way}-{place}-{mode}", marks=marks)
+
+
+@pytest.mark.parametrize(("way", "workers", "mode"), list(places()))
 def test_the_run_ends_and_says_why(project, way, mode, workers):
     done = run(project, way, mode, workers)
     text = done.stdout + done.stderr

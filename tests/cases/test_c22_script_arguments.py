@@ -40,7 +40,10 @@ def test_text_and_lists_arrive_unchanged(project, form, external):
     assert argv_of(run, "site-1") == argv_of(run, "site-2") == WANTED
 
 
-@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+@pytest.mark.parametrize(
+    "external",
+    [pytest.param(False, id="in-process", marks=pytest.mark.at_length), pytest.param(True, id="external")],
+)
 def test_processes_of_a_federation_get_the_same_arguments(project, external):
     write = 'with open("argv.json", "w") as file:\n        json.dump(sys.argv[1:], file)'
     script = SCRIPT.replace(write, 'print("ARGV", json.dumps(sys.argv[1:]), flush=True)')

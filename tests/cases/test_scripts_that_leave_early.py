@@ -55,7 +55,7 @@ def run(project, way, mode, workers):
     [
         pytest.param("1", id="one worker"),
         pytest.param("2", id="two workers", marks=pytest.mark.at_length),
-        pytest.param("0", id="PocEnv"),
+        pytest.param("0", id="PocEnv", marks=pytest.mark.at_length),
     ],
 )
 @pytest.mark.parametrize("mode", ["in-process", "external"])
@@ -68,7 +68,9 @@ def test_exit_code_0_in_mid_run_is_a_failure(project, way, mode, workers):
     assert "before the run was over" in done.stderr
 
 
-@pytest.mark.parametrize("workers", ["2", "0"], ids=["SimEnv", "PocEnv"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param("2", id="SimEnv"), pytest.param("0", id="PocEnv", marks=pytest.mark.at_length)]
+)
 def test_a_child_that_holds_the_connection_does_not_hide_its_scripts_failure(project, workers):
     done = run(project, "child, then raises", "external", workers)
     assert done.returncode != 0
