@@ -137,12 +137,12 @@ class Project:
         self.write("job.py", POC_JOB)
         arguments = {"min_clients": clients, "num_rounds": 1, **recipe}
         options = {"num_clients": clients, **(env or {})}
-        done = self.python("job.py", json.dumps([arguments, options]), timeout=300)
+        done = self.python("job.py", json.dumps([arguments, options]), timeout=100)
         assert done.returncode == 0, done.stdout + done.stderr
         status, folder = done.stdout.splitlines()[-1].split(" ", 1)
         return status, Path(folder), done.stdout + done.stderr
 
-    def python(self, *arguments: str, cwd: Path | None = None, timeout: float = 180, **environment: str):
+    def python(self, *arguments: str, cwd: Path | None = None, timeout: float = 60, **environment: str):
         """Run Python as a user would, in a separate process."""
         return subprocess.run(
             [sys.executable, *arguments],
@@ -329,7 +329,7 @@ class Hospital:
 
     def wait(self, job_id: str) -> dict:
         with self.admin() as admin:
-            return admin.wait(job_id, timeout_s=180)
+            return admin.wait(job_id, timeout_s=60)
 
     def kill(self, name: str) -> None:
         """Kill the server or a site's client, and restart it."""
@@ -412,7 +412,7 @@ class Hospital:
         """Wait until a killed process, or one that ends with it, is gone."""
         for daemon in self.poc._daemons:
             if daemon.process.pid == pid:
-                daemon.process.wait(60)
+                daemon.process.wait(20)
                 return
         try:
             process = os.pidfd_open(pid)
@@ -448,7 +448,7 @@ def postgresql():
 
     def run(program: str, *arguments: str) -> None:
         command = ["runuser", "-u", "postgres", "--", str(programs[-1] / program), *arguments]
-        subprocess.run(command, cwd="/", check=True, capture_output=True, timeout=180)
+        subprocess.run(command, cwd="/", check=True, capture_output=True, timeout=60)
 
     data = str(folder / "data")
     run("initdb", "-A", "trust", "-D", data)
@@ -506,7 +506,7 @@ class Shell:
         self.commands += 1
         command = [sys.executable, "-m", "flare_deploy.cli", *map(str, words)]
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=100
         )
         assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stderr

@@ -83,7 +83,7 @@ class MarkedDevices:
         with self._changed:
             return set(self._places.values())
 
-    def wait_told(self, timeout_s: float = 90.0) -> None:
+    def wait_told(self, timeout_s: float = 30.0) -> None:
         """Wait until a device was told that the run is over; others find no gateway, and try for a while."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.told, timeout_s)

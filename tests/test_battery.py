@@ -237,6 +237,7 @@ def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
         assert share < 0.15, f"{share:.1%} of {key} are off, by {off.mean()} on average"
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("row", rows(FACTORS), ids=name_of)
 def test_a_run_matches_its_plain_loop_or_is_refused(project, row):
     plan: dict[str, Any] = {}
@@ -355,6 +356,7 @@ def disturbed_rows() -> list[Any]:
     return found
 
 
+@pytest.mark.timeout(100)
 @pytest.mark.deployed
 @pytest.mark.parametrize("row", disturbed_rows())
 def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
@@ -365,7 +367,7 @@ def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
         if not dead.is_set():
             dead.set()
             os.kill(place.job_process() if row["kill"] == "server" else pid, signal.SIGKILL)
-            threading.Event().wait(120)  # until its process is gone
+            threading.Event().wait(30)  # until its process is gone
 
     gate = place.gate(decide)
     when = "ask_after" if row["kill"] == "site after it has sent" else "ask_before"
@@ -382,6 +384,7 @@ def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
     check_equal(read_file(at_site if row["recipe"] == "swarm" else at_server), models[-1], row)
 
 
+@pytest.mark.timeout(100)
 @pytest.mark.deployed
 @pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:2])
 def test_a_disturbed_run_has_the_record_of_an_undisturbed_one(project, hospital, name, victim, arguments):
@@ -393,7 +396,7 @@ def test_a_disturbed_run_has_the_record_of_an_undisturbed_one(project, hospital,
         if not dead.is_set():
             dead.set()
             os.kill(place.job_process() if victim == "server" else pid, signal.SIGKILL)
-            threading.Event().wait(120)  # until its process is gone
+            threading.Event().wait(30)  # until its process is gone
 
     gate = place.gate(decide)
     found = []

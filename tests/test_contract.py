@@ -384,7 +384,7 @@ def test_separate_processes_check_their_data(project, data, is_broken):
         print(run.get_status().value, folder)
         """,
     )
-    done = project.python("job.py", timeout=300)
+    done = project.python("job.py", timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     status, folder = done.stdout.splitlines()[-1].split(" ", 1)
     assert status == ("failed" if is_broken else "finished"), done.stdout
@@ -407,6 +407,7 @@ def _job(place, data: Path, gate) -> Job:
     return job
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("victim", ["server", pytest.param("site-2", marks=pytest.mark.at_length)])
 def test_a_run_goes_on_after_a_kill(hospital, data, victim):
     place = hospital(2)
@@ -415,6 +416,7 @@ def test_a_run_goes_on_after_a_kill(hospital, data, victim):
     assert found["state"] == "finished", found
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.at_length
 def test_a_site_that_is_started_again_is_checked_again(hospital, data):
     place = hospital(2)
@@ -430,6 +432,7 @@ def test_a_site_that_is_started_again_is_checked_again(hospital, data):
     assert "columns 'ldl' and 'hdl' are swapped" in found["reason"]
 
 
+@pytest.mark.timeout(200)
 def test_a_site_that_does_not_come_does_not_let_others_begin(hospital, data):
     place = hospital(3)
     place.end("site-3")  # without a word to the server

@@ -131,7 +131,7 @@ def test_each_accepted_update_counts_once_whatever_is_killed(hospital):
     with federation.place.admin() as admin:
         federation.await_all(accepted)
         admin.abort(federation.job)
-        admin.wait(federation.job, timeout_s=180)
+        admin.wait(federation.job, timeout_s=60)
     devices.wait_told()
     model = federation.model()
     counted = set(np.flatnonzero(model).tolist())

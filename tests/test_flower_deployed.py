@@ -23,7 +23,7 @@ from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.deployed]
+pytestmark = [pytest.mark.slow, pytest.mark.deployed, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

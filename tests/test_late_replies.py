@@ -19,6 +19,7 @@ TRAIN = """
 LARGE = 100_000  # numbers, enough that a site holds its reply until the server has fetched it
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_a_simulation_with_a_quorum_ends(project, size):
     recipe = project.recipe(TRAIN, min_clients=3, quorum=3, num_rounds=12, initial_model=np.zeros(size))

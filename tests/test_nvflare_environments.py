@@ -55,7 +55,7 @@ def test_a_failure_in_processes_has_its_errors_in_the_workspace(tmp_path, monkey
 def test_in_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("FLARE_WORKSPACE", str(tmp_path / "runs"))
     run = recipe_in(tmp_path).execute(PocEnv(num_clients=2))
-    folder = Path(run.get_result(timeout=300.0))
+    folder = Path(run.get_result(timeout=100.0))
     assert run.get_status() == "FINISHED:COMPLETED"
     assert np.load(folder / "workspace/models/server.npy").tolist() == [3.0, 4.0]
     assert load_job(folder / "job/job").name == "job"

@@ -16,7 +16,7 @@ def run(folder: Path, **files: str) -> Path:
     """Run job.py in a folder with some files, and return the folder of its results."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(textwrap.dedent(text))
-    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     return folder / "results" / "job"
 

@@ -40,6 +40,7 @@ def job_of(folder: Path, sites: list[str], gate: str, gated: list[str]) -> Job:
     )
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("count", "victim"),
     [
@@ -60,16 +61,16 @@ def test_processes_that_are_killed_in_the_middle_and_restarted_change_nothing(ho
         if times == 1:
             processes[site] = pid
             reached.release()
-            threading.Event().wait(300)  # until it is killed
+            threading.Event().wait(60)  # until it is killed
 
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, place.sites, str(gate.path), gated))["id"]
     for _ in gated:
-        assert reached.acquire(timeout=300)
+        assert reached.acquire(timeout=120)
     place.strike(VICTIMS.get(victim, victim), *processes.values(), site="site-2")
     with place.admin() as admin:
-        admin.wait(job, timeout_s=300)  # numba takes its time in each process of a busy machine
+        admin.wait(job, timeout_s=150)  # numba takes its time in each process of a busy machine
     found, _ = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     results = [(site_folder(place, job, site) / "intersection.csv").read_text().splitlines() for site in place.sites]
@@ -83,6 +84,7 @@ def site_folder(place, job, site):
     return place.kit(site) / "jobs" / job / "run" / "sites" / site
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.at_length
 def test_three_sites_of_100_000_ids_find_what_all_of_them_have(tmp_path):
     from flare_psi import PSIRecipe

@@ -27,7 +27,7 @@ def sample(tmp_path):
 
 def run(folder: Path) -> tuple[str, bytes]:
     """Return job.py's last line of output, and the bytes of the global model."""
-    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
     return last, Path(last.split(maxsplit=1)[1], "server", "global_model.safetensors").read_bytes()

@@ -156,6 +156,7 @@ def test_a_site_without_rows_takes_part_and_changes_nothing(make, project, name)
         assert set(outcome.models.values()) == set(alone.models.values())
 
 
+@pytest.mark.timeout(300)  # three processes of every run import torch
 @pytest.mark.at_length
 def test_every_recipe_gives_the_same_result_in_the_simulator_and_across_processes(make, project, hospital):
     place = hospital()

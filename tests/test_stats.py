@@ -62,7 +62,7 @@ def job_of(place, gate="", *, task="", turn=1, masked=False, min_clients=2, **me
 
 def files_of(place, job_id: str) -> list:
     with place.admin() as admin:
-        admin.wait(job_id, timeout_s=300)  # processes take their time to start on a busy machine
+        admin.wait(job_id, timeout_s=150)  # processes take their time to start on a busy machine
     found, _ = place.result(job_id)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     folder = place.folder / "results" / job_id / "server" / "found"
@@ -90,6 +90,7 @@ MORE_KILLS += [(False, "stats.summarize", 1, "site's job")]
 KILLS += [pytest.param(*each, marks=pytest.mark.at_length) for each in MORE_KILLS]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("masked", "task", "turn", "victim"), KILLS)
 def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task, turn, victim):
     place = hospital(2)
@@ -100,12 +101,12 @@ def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task,
         if site == "site-1" and times == 1:
             process.append(pid)
             reached.set()
-            killed.wait(300)
+            killed.wait(60)
 
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place, str(gate.path), task=task, turn=turn, masked=masked))["id"]
-    assert reached.wait(300)
+    assert reached.wait(120)
     place.strike(victim, *process)
     killed.set()
     statistics, about = files_of(place, job)
@@ -116,6 +117,7 @@ def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task,
         assert not list(kept.glob("statistics.fobs*")), "what holds values of rows is deleted at the end"
 
 
+@pytest.mark.timeout(300)
 def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
     place = hospital(3)
     write_rows(place)
@@ -123,7 +125,7 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
 
     def decide(site, pid, times):
         if site == "site-3":
-            done.wait(300)
+            done.wait(120)
 
     gate = place.gate(decide)
     with place.admin() as admin:
@@ -139,6 +141,7 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
     assert statistics["age"]["mean"]["Global"]["train"] == pytest.approx(pooled["age"].mean(), rel=1e-12)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.deployed
 @pytest.mark.parametrize(
     ("masked", "is_own"),

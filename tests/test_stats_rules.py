@@ -43,7 +43,7 @@ JOB = """
 
 
 def run(project, environment: str) -> tuple[dict, dict]:
-    done = project.python("job.py", environment, timeout=300)
+    done = project.python("job.py", environment, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     server = Path(done.stdout.splitlines()[-1]) / "server"
     statistics, about = (json.loads((server / f"{name}.json").read_text()) for name in ("statistics", "about"))

@@ -234,7 +234,7 @@ def test_processes_track_as_the_simulator_does(project, kind):
     project.write("job.py", POC)
     for name in ("server", "client"):  # not next to the script, where they would be sent anyway
         project.write(f"files/{name}.txt", name)
-    done = project.python("job.py", kind, timeout=300)
+    done = project.python("job.py", kind, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = Path(done.stdout.splitlines()[-1])
     assert scalars(folder / "server" / "tensorboard") == FOUND

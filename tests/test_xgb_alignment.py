@@ -145,6 +145,7 @@ def job_of(folder, gate, victim):
     return preceded_by(training, PSIRecipe(min_clients=2, local_psi=names).job())
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "victim", ["everybody", *(pytest.param(each, marks=pytest.mark.at_length) for each in ("site's job", "server job"))]
 )
@@ -156,17 +157,17 @@ def test_a_kill_after_the_intersection_changes_neither_rows_nor_model(hospital, 
         if times == 1:
             process.append(pid)
             reached.set()
-            threading.Event().wait(300)  # until it is killed
+            threading.Event().wait(60)  # until it is killed
 
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), "site-2"))["id"]
-    assert reached.wait(300)
+    assert reached.wait(120)
     folder = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1"
     before = (folder / "intersection.csv").read_text()
     place.strike(victim, *process)
     with place.admin() as admin:
-        admin.wait(job, timeout_s=300)  # numba takes its time in each process of a busy machine
+        admin.wait(job, timeout_s=150)  # numba takes its time in each process of a busy machine
     found, _ = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     assert (folder / "intersection.csv").read_text() == before

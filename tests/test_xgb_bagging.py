@@ -49,6 +49,7 @@ def undisturbed(mode: str) -> str:
     return fed.files["model.json"]
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("victim", "mode"),
     [
@@ -66,12 +67,12 @@ def test_a_kill_in_the_middle_of_a_round_changes_no_bit_of_the_model(hospital, v
         if site == "site-2" and times == 1:
             process.append(pid)
             reached.set()
-            threading.Event().wait(120)  # until it is killed
+            threading.Event().wait(30)  # until it is killed
 
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), mode))["id"]
-    assert reached.wait(300)
+    assert reached.wait(120)
     place.strike(victim, *process)
     found, _ = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])

@@ -51,6 +51,7 @@ def wanted() -> str:
     return for_any_version(train(PARAMS, all_rows(), ROUNDS)[0]).to_json().decode()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("victim", "secure"),
     [
@@ -81,12 +82,12 @@ def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wa
         elif site == "site-1" and times == 2:
             process.append(pid)
             reached.set()
-            threading.Event().wait(120)  # until it is killed
+            threading.Event().wait(30)  # until it is killed
 
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), secure=secure))["id"]
-    assert reached.wait(300)  # kernels may have to be compiled
+    assert reached.wait(150)  # kernels may have to be compiled
     place.strike(victim, *process)
     assert model_of(place, job) == wanted
     steps = (place.kit("site-2") / "jobs" / job / "run" / "sites" / "site-2" / "steps.txt").read_text().split("\n")
@@ -95,6 +96,7 @@ def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wa
     assert [row["round"] for row in rows if row["key"] == "train-mlogloss"] == list(range(ROUNDS))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.at_length
 def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
     place = hospital(3)
@@ -102,7 +104,7 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
 
     def decide(site, pid, times):
         if site == "site-3" and times == 2:
-            done.wait(300)
+            done.wait(60)
 
     gate = place.gate(decide)
     with place.admin() as admin:
@@ -115,6 +117,7 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
 
 
 @pytest.mark.deployed
+@pytest.mark.timeout(300)
 def test_the_recipe_runs_in_poc_env(project, wanted):
     shutil.copy(HERE / "xgb_horizontal_jobs.py", project.folder)
     project.write("job.py", POC)

@@ -45,7 +45,7 @@ BAR = re.compile(r"<!-- at (?P<side>least|most) (?P<value>[\d.]+): (?P<label>[^\
 NUMBER = re.compile(r"(?<![\w.])-?\d+(\.\d+)?(e-?\d+)?")
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
-TIMEOUT_S = 900
+TIMEOUT_S = 300
 ADVANCED = ROOT / "examples" / "advanced"
 # These have environments of their own: nox -s flower, nox -s executorch, nox -s monai.
 APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch", ADVANCED / "monai"}

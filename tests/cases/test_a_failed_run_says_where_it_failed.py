@@ -62,7 +62,7 @@ def test_a_simulated_run_that_fails_says_where_it_failed(project):
 def test_a_deployed_run_that_fails_says_where_it_failed(project):
     project.write("client.py", FAILS)
     project.write("job.py", JOB)
-    done = project.python("job.py", timeout=300)
+    done = project.python("job.py", timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     error = json.loads(done.stdout.splitlines()[-1])
     check(error["site"], error["round"], error["cause"], error["traceback"], error["log"])

@@ -19,11 +19,11 @@ def held(hospital):
 
     def decide(site, pid, times):
         is_held.set()
-        go_on.wait(300)
+        go_on.wait(60)
 
     with place.admin() as admin:
         id_ = admin.submit(place.noise_job(place.gate(decide)))["id"]
-    assert is_held.wait(300)
+    assert is_held.wait(60)
     yield place, id_, go_on
     go_on.set()
 
@@ -35,6 +35,7 @@ def limit_files(place, size: int) -> None:
         process.rlimit(psutil.RLIMIT_FSIZE, (size, -1))
 
 
+@pytest.mark.timeout(120)
 def test_a_job_that_cannot_be_saved_fails_with_the_files_name_once_that_can_be_recorded(held):
     place, id_, go_on = held
     process = place.job_process()
@@ -44,7 +45,7 @@ def test_a_job_that_cannot_be_saved_fails_with_the_files_name_once_that_can_be_r
     with place.admin() as admin:
         assert admin.job(id_)["state"] == "running"  # because nothing else could be written
         limit_files(place, -1)
-        found = admin.wait(id_, timeout_s=180)
+        found = admin.wait(id_, timeout_s=60)
         folder = admin.download(id_, place.folder / "result")
         assert (found["state"], admin.job(id_)["state"]) == ("failed", "failed")
     assert f"File too large: '{place.kit('server')}" in found["reason"]
@@ -54,6 +55,7 @@ def test_a_job_that_cannot_be_saved_fails_with_the_files_name_once_that_can_be_r
     assert after["state"] == "finished"
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.at_length
 def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_server_survives(held):
     place, id_, go_on = held
@@ -68,6 +70,7 @@ def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_serve
         assert [job["id"] for job in admin.jobs()] == [id_]
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.at_length
 def test_an_abort_that_cannot_be_written_is_not_acknowledged(held):
     place, id_, _ = held
@@ -82,6 +85,7 @@ def test_an_abort_that_cannot_be_written_is_not_acknowledged(held):
     assert (found["state"], found["reason"]) == ("aborted", "aborted by admin")
 
 
+@pytest.mark.timeout(120)
 def test_a_job_whose_end_could_not_be_recorded_before_a_kill_runs_again_at_the_same_sites(held):
     place, id_, go_on = held
     limit_files(place, 0)

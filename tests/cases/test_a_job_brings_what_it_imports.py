@@ -43,10 +43,10 @@ def test_a_component_next_to_the_launching_script_is_missing_unless_added(projec
     project.write("sites/client.py", "import flare_core.client as flare\nflare.init()\nflare.send(flare.receive())\n")
     project.write("listener.py", COMPONENT)
     project.write("job.py", JOB)
-    done = project.python("job.py", timeout=300)
+    done = project.python("job.py", timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "failed", done.stdout + done.stderr
     assert "'listener'" in done.stdout
     assert "add_server_file" in done.stdout
-    done = project.python("job.py", "added", timeout=300)
+    done = project.python("job.py", "added", timeout=100)
     assert done.stdout.splitlines()[-1] == "finished", done.stdout + done.stderr

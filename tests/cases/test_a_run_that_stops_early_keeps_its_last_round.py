@@ -82,7 +82,7 @@ def test_a_server_killed_while_the_scripts_end_does_not_continue_training(projec
         if not dead.is_set():
             dead.set()
             os.kill(place.job_process(), signal.SIGKILL)
-            threading.Event().wait(60)  # until its process is gone
+            threading.Event().wait(20)  # until its process is gone
 
     folder, model = run(place, recipe(project, train_args=[str(place.gate(decide).path)]))
     assert dead.is_set()

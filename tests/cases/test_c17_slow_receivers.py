@@ -32,7 +32,7 @@ def hub():
 
 
 def pull(site: Cell, reference: str, index: int):
-    return site.request("server", "tensor.pull", [reference, index, 0, 4000], timeout_s=180)
+    return site.request("server", "tensor.pull", [reference, index, 0, 4000], timeout_s=20)
 
 
 def test_a_fast_and_a_slow_receiver_with_repeats(hub):
@@ -44,7 +44,7 @@ def test_a_fast_and_a_slow_receiver_with_repeats(hub):
     assert download_tensors("server", reference, None, fast)[0] is None
     fast.send("server", "tensor.release", [reference])  # a repeat does not count as a second receiver
     fast.send("server", "tensor.release", [reference])
-    fast.request("server", "tensor.manifest", [reference], timeout_s=180)  # behind the releases
+    fast.request("server", "tensor.manifest", [reference], timeout_s=20)  # behind the releases
     assert downloader.open_offers == 1
     for _ in range(3):  # the last answer was lost, so it asks again
         again = pull(slow, reference, 0)
@@ -52,7 +52,7 @@ def test_a_fast_and_a_slow_receiver_with_repeats(hub):
     error, found = download_tensors("server", reference, None, slow)
     assert error is None
     assert all(np.array_equal(found[key], value) for key, value in TENSORS.items())
-    join("witness").request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=180)
+    join("witness").request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=20)
     assert downloader.open_offers == 1  # of the witness; the other ended with its last receiver
 
 
@@ -80,7 +80,7 @@ def test_sixteen_receivers_that_all_repeat(hub):
     for thread in threads:
         thread.join(60)
     assert not failures
-    sites[0].request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=180)
+    sites[0].request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=20)
     assert downloader.open_offers == 1
 
 
@@ -93,8 +93,8 @@ def test_a_dead_receiver_is_not_waited_for(hub):
     lost = threading.Event()
     server.on_peer_lost(lambda peer, error: lost.set())
     dead.close()
-    assert lost.wait(60)
+    assert lost.wait(20)
     assert downloader.open_offers == 1
     assert download_tensors("server", reference, None, alive)[0] is None
-    alive.request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=180)
+    alive.request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=20)
     assert downloader.open_offers == 1

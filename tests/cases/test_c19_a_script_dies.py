@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 
@@ -93,7 +94,9 @@ def places():
 
 @pytest.mark.parametrize(("way", "workers", "mode"), list(places()))
 def test_the_run_ends_and_says_why(project, way, mode, workers):
+    started = time.monotonic()
     done = run(project, way, mode, workers)
+    assert time.monotonic() - started < 60
     text = done.stdout + done.stderr
     assert done.returncode != 0
     assert "THE END" not in text

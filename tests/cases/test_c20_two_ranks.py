@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_torchrun_with_two_gloo_ranks(project):
     script = """
         import json, os
@@ -57,6 +58,7 @@ def test_torchrun_with_two_gloo_ranks(project):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_torchrun_with_two_gloo_ranks_in_a_federation_of_processes(project):
     from flare_tensor_downloader import read_file
 

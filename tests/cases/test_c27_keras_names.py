@@ -135,7 +135,7 @@ UNBUILT = """
 def test_values_land_in_the_right_layer_at_the_sites_and_after_the_run(project, kind):
     project.write("nets.py", NETS)
     project.write("client.py", CLIENT)
-    done = project.python(str(project.write("job.py", JOB)), kind, timeout=300)
+    done = project.python(str(project.write("job.py", JOB)), kind, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     wanted, found = json.loads(done.stdout.splitlines()[-1])
     assert found == wanted

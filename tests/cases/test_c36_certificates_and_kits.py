@@ -29,7 +29,7 @@ def project(tmp_path):
 
 def client(folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "flare_deploy.cli", "client", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, capture_output=True, text=True, timeout=20)
 
 
 def refused(folder: Path, *words: str) -> None:

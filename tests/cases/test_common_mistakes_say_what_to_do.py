@@ -96,5 +96,5 @@ UNAWAITED = """
 def test_a_poc_that_ends_before_its_job_says_why(project):
     project.recipe(initial_model=np.zeros(2))  # writes client.py
     project.write("job.py", UNAWAITED)
-    done = project.python("job.py", timeout=300)
+    done = project.python("job.py", timeout=100)
     assert "is stopped, since its result was not fetched; call run.get_result()" in done.stderr

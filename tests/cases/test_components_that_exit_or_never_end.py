@@ -52,9 +52,10 @@ def test_sys_exit_in_an_aggregator_fails_the_run(project, env):
     assert "THE END" not in done.stdout
 
 
+@pytest.mark.timeout(90)
 def test_a_thread_that_never_ends_does_not_keep_the_job_running(project):
     project.write("client.py", SCRIPT)
     project.write("quits.py", QUITS)
-    done = project.python(str(project.write("job.py", JOB)), "PocEnv", "Lingers", timeout=240)
+    done = project.python(str(project.write("job.py", JOB)), "PocEnv", "Lingers", timeout=80)
     assert done.returncode == 0, done.stderr
     assert "THE END" in done.stdout

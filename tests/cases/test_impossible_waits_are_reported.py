@@ -9,6 +9,8 @@ import pytest
 
 from flare_deploy.admin import AdminError
 
+pytestmark = pytest.mark.timeout(120)
+
 
 def test_a_job_that_names_an_unknown_site_is_refused(hospital):
     place = hospital()
@@ -22,7 +24,7 @@ def test_a_job_that_requests_more_than_any_site_has_says_that_it_cannot_start(ho
     place = hospital()
     needs = {"resource_spec": {"@ALL": {"num_of_gpus": 1000}}}
     with place.admin() as admin:
-        states = admin.changes(admin.submit(place.noise_job(meta=needs))["id"], timeout_s=180)
+        states = admin.changes(admin.submit(place.noise_job(meta=needs))["id"], timeout_s=60)
         reason = next(each["reason"] for each in states if each["state"] == "waiting")
     assert reason.startswith("it cannot start with the sites of this project: 2 sites are needed, 0 are ready")
     assert "site-1: 1000 GPUs are needed, it has 0" in reason
@@ -33,7 +35,7 @@ def test_a_waiting_job_says_what_it_is_waiting_for_now(hospital):
     place.stop("site-1")
     place.wait_disconnected("site-1")
     with place.admin() as admin:
-        states = admin.changes(admin.submit(place.noise_job())["id"], timeout_s=180)
+        states = admin.changes(admin.submit(place.noise_job())["id"], timeout_s=60)
         reason = next(each["reason"] for each in states if each["state"] == "waiting")
         assert reason == "2 sites are needed, 1 are ready (site-1 is not connected)"
         place.stop("site-2")
@@ -58,6 +60,6 @@ def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospita
         assert process.stderr is not None
         told = process.stderr.readline()
         place.restart("server")
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=60)
     assert told.startswith(f"the client of {place.kit('site-1')} is waiting: ")
     assert said == "was ready\n"

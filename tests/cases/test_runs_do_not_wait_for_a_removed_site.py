@@ -19,11 +19,11 @@ def running(hospital):
 
         def decide(*_):
             asked.set()
-            go_on.wait(300)
+            go_on.wait(60)
 
         with place.admin() as admin:
             job_id = admin.submit(place.noise_job(place.gate(decide), **job))["id"]
-        assert asked.wait(300)
+        assert asked.wait(60)
         return place, job_id, go_on
 
     return make

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 SCRIPT = """
     import flare_core.client as flare
 
@@ -27,6 +29,7 @@ TERMINAL = """
 """
 
 
+@pytest.mark.timeout(60)
 def test_a_script_that_reads_from_the_terminal_fails(project):
     project.write("client.py", SCRIPT)
     project.write("job.py", JOB)

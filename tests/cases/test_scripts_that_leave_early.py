@@ -77,6 +77,7 @@ def test_a_child_that_holds_the_connection_does_not_hide_its_scripts_failure(pro
     assert "ValueError: planned" in done.stderr
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "workers",
@@ -109,11 +110,12 @@ THREADED = """
 """
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.slow
 def test_a_thread_may_do_the_tasks_after_the_main_one_has_ended(project):
     assert EXIT_S < 33
     project.write("client.py", THREADED)
-    done = project.python(str(project.write("job.py", JOB)), "", "external", "2", timeout=300)
+    done = project.python(str(project.write("job.py", JOB)), "", "external", "2", timeout=100)
     assert done.returncode == 0, done.stderr
     assert "THE END" in done.stdout
 

@@ -14,6 +14,8 @@ from flare_core import FlareError
 from flare_deploy import Admin, ProdEnv
 from flare_deploy.admin import AdminError
 
+pytestmark = pytest.mark.timeout(150)
+
 HELD = """
     import socket, sys
     import flare_core.client as flare
@@ -66,12 +68,12 @@ def held(hospital):
 
     def decide(site, pid, times):
         is_held.set()
-        go_on.wait(300)
+        go_on.wait(60)
 
     job = place.job(HELD, [str(place.gate(decide).path)], rounds=3)
     with place.admin() as admin:
         id_ = admin.submit(job)["id"]
-    assert is_held.wait(300)
+    assert is_held.wait(60)
     yield place, id_, go_on
     go_on.set()
 
@@ -81,7 +83,7 @@ def test_a_wait_continues_after_the_server_is_killed_and_restarted(held):
     with place.admin() as admin:
         waiting = Waiting(admin, lambda each: each.wait(id_))
         place.end("server")
-        assert waiting.news.wait(120)
+        assert waiting.news.wait(30)
         assert "is unavailable" in waiting.told[0]
         assert "waiting for it for up to 600 s" in waiting.told[0]
         place.restart("server")
@@ -99,7 +101,7 @@ def test_a_wait_continues_after_the_server_is_stopped_and_restarted(held):
         waiting = Waiting(admin, lambda each: each.wait(id_))
         log = Waiting(admin, lambda each: "".join(each.logs(id_, follow=True)))
         place.stop("server")
-        assert log.news.wait(120)
+        assert log.news.wait(30)
         place.restart("server")
         go_on.set()
         assert waiting.end().found[0]["state"] == "finished"
@@ -114,7 +116,7 @@ def test_waiting_for_a_result_survives_a_restart(held, tmp_path):
     run = ProdEnv(place.poc.admin, workspace_root=tmp_path).deploy(job)
     place.kill("server")
     go_on.set()
-    folder = RunFolder(run.get_result(timeout=180))
+    folder = RunFolder(run.get_result(timeout=60))
     assert folder.summary.is_file()
     assert folder.checkpoint("global").is_file()
 
@@ -137,7 +139,7 @@ def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
 def without_its_jobs(place):
     """Make the server's database unable to answer about jobs within the block."""
     (path,) = place.kit("server").glob("state/*.db")
-    with closing(sqlite3.connect(path, timeout=90)) as database:
+    with closing(sqlite3.connect(path, timeout=30)) as database:
         database.execute("ALTER TABLE jobs RENAME TO away")
         yield
         database.execute("ALTER TABLE away RENAME TO jobs")
@@ -148,7 +150,7 @@ def test_a_wait_continues_when_the_database_is_available_again(held):
     with place.admin() as admin:
         with without_its_jobs(place):
             waiting = Waiting(admin, lambda each: each.wait(id_))
-            assert waiting.news.wait(120)
+            assert waiting.news.wait(30)
             assert "cannot be used now" in waiting.told[0]
         go_on.set()
         assert waiting.end().found[0]["state"] == "finished"
@@ -184,7 +186,7 @@ def test_a_timeout_holds_while_another_thread_waits_for_the_server(held):
     with place.admin() as admin:
         log = Waiting(admin, lambda each: "".join(each.logs(id_, follow=True)))
         place.end("server")
-        assert log.news.wait(120)
+        assert log.news.wait(30)
         with pytest.raises(TimeoutError):
             admin.wait(id_, timeout_s=1.0)
         place.restart("server")
@@ -236,7 +238,7 @@ def test_the_command_reports_what_it_waits_for_and_continues(held):
         place.restart("server")
         place.restart("site-2")
         go_on.set()
-        out, rest = process.communicate(timeout=180)
+        out, rest = process.communicate(timeout=60)
     assert "is back" in rest
     assert process.returncode == 0
     assert "finished" in out

@@ -15,6 +15,8 @@ from flare_deploy import PocEnv, ProdEnv
 from flare_runtime import SimEnv
 from flare_runtime.run.event_log import EVENTS, read_events
 
+pytestmark = pytest.mark.timeout(150)
+
 HELD = """
     import socket, sys
     import flare_core.client as flare
@@ -52,7 +54,7 @@ def held(hospital):
 
     def decide(site, pid, times):
         is_held.set()
-        go_on.wait(300)
+        go_on.wait(60)
 
     job = place.job(HELD, [str(place.gate(decide).path)], rounds=4)
     yield place, job, go_on
@@ -73,7 +75,7 @@ def test_the_end_of_a_round_is_seen_before_the_run_is_over(held, tmp_path):
     go_on.set()
     rest = list(events)
     assert rest[-1] == RunEnded("finished")
-    run.get_result(timeout=180)
+    run.get_result(timeout=60)
     recorded = list(run.events())
     assert [*seen, recorded[len(seen)], *rest] == recorded
     assert rounds_of(recorded, RoundStarted) == rounds_of(recorded, RoundEnded) == [0, 1, 2, 3]
@@ -127,7 +129,7 @@ def test_followers_that_never_read_hold_up_neither_the_run_nor_each_other(hospit
         events = list(reading.follow(id_))
         assert events[-1] == RunEnded("finished")
         assert len([event for event in events if isinstance(event, MetricLogged)]) > 3000
-        assert admin.wait(id_, timeout_s=180)["state"] == "finished"
+        assert admin.wait(id_, timeout_s=60)["state"] == "finished"
         for each in idle:  # what they have not read is still there for them
             assert list(each) == events[1:]
 
@@ -141,7 +143,7 @@ def test_a_follower_who_stops_is_forgotten_and_can_come_again(held):
             with closing(admin.follow(id_)) as events:
                 assert isinstance(next(events), RunStarted)
         go_on.set()
-        assert admin.wait(id_, timeout_s=180)["state"] == "finished"
+        assert admin.wait(id_, timeout_s=60)["state"] == "finished"
 
 
 @pytest.mark.at_length

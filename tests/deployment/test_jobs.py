@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -38,7 +39,7 @@ def place(hospital, database):
 def test_the_life_of_a_job(place, tmp_path):
     with place.admin() as admin:
         first = admin.submit(place.noise_job())
-        assert admin.wait(first["id"], timeout_s=180)["state"] == "finished"
+        assert admin.wait(first["id"], timeout_s=60)["state"] == "finished"
         logs = "".join(admin.logs(first["id"], "site-1"))
         assert [line for line in logs.splitlines() if line.startswith("trained")] == [
             f"trained in round {round_}" for round_ in range(4)
@@ -46,7 +47,7 @@ def test_the_life_of_a_job(place, tmp_path):
         second = admin.clone(first["id"])
         assert second["id"] != first["id"]
         assert second["blob"] == first["blob"]
-        assert admin.wait(second["id"], timeout_s=180)["state"] == "finished"
+        assert admin.wait(second["id"], timeout_s=60)["state"] == "finished"
         one, two = (admin.download(each["id"], tmp_path / each["id"]) for each in (first, second))
         job = admin.download_job(first["id"], tmp_path / "job")
         assert load_job(job).name == "noise"
@@ -84,7 +85,7 @@ def test_logs_are_live_and_abort_ends_all(place):
         with pytest.raises(FlareError, match="abort it before you delete it"):
             admin.delete(job)
         admin.abort(job)
-        found = admin.wait(job, timeout_s=90)
+        found = admin.wait(job, timeout_s=30)
         assert (found["state"], found["reason"]) == ("aborted", "aborted by admin")
         assert list(log) == []
         status = admin.status()
@@ -124,7 +125,7 @@ def test_a_job_aborted_just_after_it_finished_has_finished(place):
         job.code = replace(job.code, files=(*job.code.files, PurePosixPath("asks.py")))
         job.server.components["asks"] = Component("asks.Asks", {"gate": str(gate.path)})
         job_id = admin.submit(job)["id"]
-        assert admin.wait(job_id, timeout_s=180)["state"] == "finished"
+        assert admin.wait(job_id, timeout_s=60)["state"] == "finished"
         folder = admin.download(job_id, place.folder / "fetched")
     assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
 
@@ -156,7 +157,7 @@ def test_jobs_take_turns_on_gpus_and_urgent_ones_come_first(place):
         place.wait_disconnected(site)
         place.restart(site)
     hold = threading.Event()
-    gate = place.gate(lambda site, pid, times: hold.wait(300))
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
     needs = {"resource_spec": {"@ALL": {"num_of_gpus": 1, "mem_per_gpu_in_GiB": 8}}}
     with place.admin() as admin:
         first = admin.submit(place.noise_job(gate, 0, meta=needs))["id"]
@@ -164,7 +165,7 @@ def test_jobs_take_turns_on_gpus_and_urgent_ones_come_first(place):
         third = admin.submit(place.noise_job(meta=needs), priority=5)["id"]
         assert "1 GPUs are needed, 0 of 1 are free" in admin.job(second)["reason"]
         hold.set()
-        ended = {each: admin.wait(each, timeout_s=180)["ended"] for each in (first, second, third)}
+        ended = {each: admin.wait(each, timeout_s=60)["ended"] for each in (first, second, third)}
         assert sorted(ended, key=ended.__getitem__) == [first, third, second]
         large = {"resource_spec": {"@ALL": {"num_of_gpus": 1, "mem_per_gpu_in_GiB": 80}}}
         never = admin.submit(place.noise_job(meta=large))["id"]
@@ -179,13 +180,15 @@ def test_a_wait_timeout_is_kept_and_the_run_continues(hospital, tmp_path):
 
     place = hospital()
     hold = threading.Event()
-    gate = place.gate(lambda site, pid, times: hold.wait(300))
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
     run = ProdEnv(place.poc.admin, workspace_root=tmp_path).deploy(place.noise_job(gate))
     for _ in range(2):
-        with pytest.raises(TimeoutError):  # while the job waits for the test
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
             run.get_result(timeout=1.0)
+        assert time.monotonic() - began < 10
     hold.set()
-    assert (run.get_result(timeout=180) / "summary.json").is_file()
+    assert (run.get_result(timeout=60) / "summary.json").is_file()
     assert run.get_status() == "finished"
 
 
@@ -200,7 +203,7 @@ def test_many_jobs_are_submitted_at_once(hospital):
         ids = list(pool.map(submit, range(6)))
     assert len(set(ids)) == 6
     with place.admin() as admin:
-        assert {admin.wait(each, timeout_s=300)["state"] for each in ids} == {"finished"}
+        assert {admin.wait(each, timeout_s=100)["state"] for each in ids} == {"finished"}
 
 
 def test_a_site_that_cannot_run_the_job_is_reported_at_once(hospital):
@@ -208,7 +211,9 @@ def test_a_site_that_cannot_run_the_job_is_reported_at_once(hospital):
     place = hospital()
     (place.kit("site-2") / "jobs").rmdir()
     (place.kit("site-2") / "jobs").write_text("no folder")
+    began = time.monotonic()
     found, _ = place.run(place.noise_job())
+    assert time.monotonic() - began < 30
     assert found["state"] == "failed"
     assert "site-2 cannot run the job" in found["reason"]
 
@@ -217,7 +222,7 @@ def test_a_site_that_cannot_run_the_job_is_reported_at_once(hospital):
 def test_a_server_that_is_stopped_starts_nothing_more(hospital):
     place = hospital()
     hold = threading.Event()
-    gate = place.gate(lambda site, pid, times: hold.wait(300))
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
     with place.admin() as admin:
         job = admin.submit(place.noise_job(gate))["id"]
         place.wait_for_events(job, {"event": "RoundStarted", "round": 2})
@@ -235,13 +240,13 @@ def test_a_server_that_is_stopped_starts_nothing_more(hospital):
 def test_no_more_jobs_run_than_the_server_allows(hospital):
     place = hospital(max_jobs=1)
     hold = threading.Event()
-    gate = place.gate(lambda site, pid, times: hold.wait(300))
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
     with place.admin() as admin:
         first, second = admin.submit(place.noise_job(gate, 0)), admin.submit(place.noise_job())
         assert "1 jobs are running, which is as many as max_jobs allows" in admin.job(second["id"])["reason"]
         hold.set()
-        assert admin.wait(first["id"], timeout_s=180)["state"] == "finished"
-        assert admin.wait(second["id"], timeout_s=180)["state"] == "finished"
+        assert admin.wait(first["id"], timeout_s=60)["state"] == "finished"
+        assert admin.wait(second["id"], timeout_s=60)["state"] == "finished"
 
 
 @with_both_databases
@@ -260,11 +265,11 @@ def test_roles_and_studies_separate_members(place):
             join(tokens["lead@example.org"], place.folder / "again")
         with Admin.connect(kits["lead@example.org"]) as lead:
             mine = lead.submit(place.noise_job())["id"]
-            assert lead.wait(mine, timeout_s=180)["state"] == "finished"
+            assert lead.wait(mine, timeout_s=60)["state"] == "finished"
             with pytest.raises(FlareError, match="does not allow 'members'"):
                 lead.invite("site-9")
             theirs = admin.submit(place.noise_job())["id"]
-            admin.wait(theirs, timeout_s=180)
+            admin.wait(theirs, timeout_s=60)
             with pytest.raises(FlareError, match="does not allow 'manage', and the job is admin's"):
                 lead.delete(theirs)
         with Admin.connect(kits["member@example.org"]) as member:
@@ -313,7 +318,7 @@ def test_one_site_is_removed_or_renewed_and_the_other_is_not_affected(place):
         (left,) = admin.status()["sites"]
         assert (left["name"], left["connected"]) == ("site-2", True)
         job = admin.submit(place.noise_job(min_clients=1))["id"]
-        assert admin.wait(job, timeout_s=180)["state"] == "finished"
+        assert admin.wait(job, timeout_s=60)["state"] == "finished"
 
 
 @pytest.mark.at_length
@@ -327,10 +332,10 @@ def test_topics_of_other_members_are_closed_to_sites_and_guests(place):
         cell.connect(kit.info.address, credentials=kit.credentials, peer="server")
         for topic, payload in (("admin.jobs", [{}]), ("admin.invite", ["x", {}]), ("admin.status", [])):
             with pytest.raises(RemoteError, match="only administrators"):
-                cell.request("server", topic, payload, timeout_s=180)
+                cell.request("server", topic, payload, timeout_s=20)
         with pytest.raises(RemoteError, match="used or revoked"):
-            cell.request("server", "enroll", [b"x"], timeout_s=180)
+            cell.request("server", "enroll", [b"x"], timeout_s=20)
         with pytest.raises(RemoteError, match="is not a site"):
-            cell.request("server", "site.hello", ["1", {}], timeout_s=180)
+            cell.request("server", "site.hello", ["1", {}], timeout_s=20)
         with pytest.raises(RemoteError, match="not the process of a running job"):
-            cell.request("server", "job.done", ["1", "finished", ""], timeout_s=180)
+            cell.request("server", "job.done", ["1", "finished", ""], timeout_s=20)

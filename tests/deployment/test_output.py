@@ -122,7 +122,7 @@ def test_ctrl_c_says_that_the_job_continues_and_how_to_stop_it(shell, tmp_path):
         assert "is waiting: " in waiting.stdout.readline()  # its only site is away
         waiting.send_signal(signal.SIGINT)
         try:
-            said = waiting.communicate(timeout=180)[0]
+            said = waiting.communicate(timeout=60)[0]
         finally:
             waiting.kill()
     (job,) = shell.json("job", "list")
@@ -134,7 +134,7 @@ def test_ctrl_c_says_that_the_job_continues_and_how_to_stop_it(shell, tmp_path):
 
 def test_help_loads_no_slow_module(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "flare_deploy.cli", "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=100)
     assert "invite" in done.stdout
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "typer" in loaded

@@ -65,7 +65,7 @@ def test_kits_of_a_project_file_form_a_federation(shell, tmp_path):
     finally:
         for process in started:
             process.terminate()
-        assert [process.wait(120) for process in started] == [0, 0, 0]
+        assert [process.wait(30) for process in started] == [0, 0, 0]
     assert json.loads((folder / "project.json").read_text())["name"] == "hospitals"
 
 

@@ -99,7 +99,7 @@ class Server:
 
     def ask(self, kit, verb, *payload):
         with self.cell(kit) as cell:
-            return cell.request("server", f"admin.{verb}", list(payload), timeout_s=180).payload
+            return cell.request("server", f"admin.{verb}", list(payload), timeout_s=20).payload
 
     def close(self):
         self.daemon.close()
@@ -144,7 +144,7 @@ def attempt(server, role, verb, scope):
             archive = server.job_folder.parents[1] / "job.zip"
             payload = [add_file(downloader, archive, ["server"]), server._blob, {"study": study}]
         try:
-            cell.request("server", f"admin.{verb}", payload, timeout_s=180)
+            cell.request("server", f"admin.{verb}", payload, timeout_s=20)
         except FlareError as error:
             if not any(each in str(error) for each in REFUSALS):
                 raise
@@ -180,7 +180,7 @@ def acting_as(server, own, name, verb, *payload):
         here, there = SocketLink.pair(gateway.name, other.name)
         gateway.attach(here)
         other.attach(there, uplink=True)
-        return other.request("server", verb, list(payload), timeout_s=180).payload
+        return other.request("server", verb, list(payload), timeout_s=20).payload
 
 
 INVITES_ITSELF = ("admin.invite", "intruder", {"kind": "admin", "role": "project_admin", "studies": "*"})

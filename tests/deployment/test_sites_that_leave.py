@@ -49,12 +49,12 @@ def run(hospital):
         def decide(site, pid, times):
             if times == 1:
                 asked.set()
-                leave.wait(120)
+                leave.wait(30)
 
         gate = place.gate(decide)
         with place.admin() as admin:
             job_id = admin.submit(place.job(ADDS, [str(gate.path), task], **job))["id"]
-        assert asked.wait(120)
+        assert asked.wait(30)
         place.end("site-2")
         place.wait_for_events(job_id, {"event": "SiteLeft", "site": "site-2"})
         leave.set()
@@ -100,16 +100,16 @@ def test_a_job_that_ends_while_a_site_is_away_leaves_no_code_there(hospital):
 
     def decide(site, pid, times):
         asked.set()
-        threading.Event().wait(120)  # until the job is aborted
+        threading.Event().wait(30)  # until the job is aborted
 
     with place.admin() as admin:
         job_id = admin.submit(place.noise_job(place.gate(decide), gated_round=0))["id"]
-        assert asked.wait(120)
+        assert asked.wait(30)
         code = place.kit("site-2") / "jobs" / job_id / "app"
         assert code.is_dir()
         place.end("site-2")
         admin.abort(job_id)
-        assert admin.wait(job_id, timeout_s=90)["state"] == "aborted"
+        assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
     place.restart("site-2")  # which returns when it is connected
     assert not code.exists()
 
@@ -124,7 +124,7 @@ def test_a_job_that_ended_before_a_site_could_start_it_is_not_started_there(hosp
             job_id = admin.submit(place.noise_job())["id"]
             place.wait_for_events(job_id, {"event": "RunStarted"})
             admin.abort(job_id)
-            assert admin.wait(job_id, timeout_s=90)["state"] == "aborted"
+            assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
     finally:
         os.kill(process, signal.SIGCONT)
     place.run(place.noise_job())

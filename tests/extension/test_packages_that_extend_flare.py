@@ -44,7 +44,7 @@ def flare(environment, tmp_path):
 
     def run(*words: str | Path) -> tuple[int, str]:
         command = [sys.executable, "-m", "flare_deploy.cli", *map(str, words)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout + done.stderr
 
     return run

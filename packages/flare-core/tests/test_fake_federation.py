@@ -440,7 +440,7 @@ class Deaf(Mean):
         self.stop = threading.Event()
 
     def execute(self, task, context):
-        self.stop.wait(60)
+        self.stop.wait(20)
 
 
 class Locks(Mean):

@@ -47,7 +47,7 @@ def test_two_threads_can_write_the_same_file_at_once(tmp_path):
     def write(text: str) -> None:
         with replacing(path) as partial:
             partial.write_text(text)
-            both.wait(60)
+            both.wait(20)
 
     threads = [threading.Thread(target=write, args=(text,)) for text in ("a" * 10, "b" * 20)]
     for thread in threads:

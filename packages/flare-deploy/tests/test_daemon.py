@@ -23,5 +23,5 @@ print("stopped")
 
 
 def test_a_signal_stops_a_daemon_whichever_thread_receives_it():
-    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=20)
     assert done.stdout == "stopped\n", done.stderr

@@ -95,6 +95,7 @@ def scratch_of(process: int) -> list[Path]:
     return list(Path(tempfile.gettempdir()).glob(f"flare-{process}-*"))
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["frozen"], indirect=True)
 def test_a_frozen_process_is_killed_and_leaves_nothing(orphan, folder):
     assert holder_of(folder / LOCK) == orphan
@@ -105,6 +106,7 @@ def test_a_frozen_process_is_killed_and_leaves_nothing(orphan, folder):
     assert not (folder / LOCK).exists()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["awake"], indirect=True)
 def test_a_process_that_has_exited_leaves_nothing(orphan, folder):
     assert holder_of(folder / LOCK) is None
@@ -114,6 +116,7 @@ def test_a_process_that_has_exited_leaves_nothing(orphan, folder):
     assert not (folder / LOCK).exists()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["awake"], indirect=True)
 def test_another_process_with_a_reused_process_id_is_left_alone(orphan, folder):
     (folder / LOCK).write_text(f"{os.getpid()}\n")

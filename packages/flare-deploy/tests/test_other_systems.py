@@ -42,7 +42,7 @@ for run in (
 
 
 def test_without_unix_modules_flare_is_imported_and_says_that_it_cannot_run(tmp_path):
-    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["RecipeError", "DaemonError", "DaemonError"]

@@ -44,7 +44,7 @@ def starts(place, code, most=20):
     job, sent = place
     for count in range(1, most + 1):
         job.deploy("site-1")
-        if not job.site_exited("site-1", sent.get(timeout=90), code, ""):
+        if not job.site_exited("site-1", sent.get(timeout=10), code, ""):
             return count
     return most
 

@@ -107,7 +107,7 @@ class Raw:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        self.socket = context.wrap_socket(socket.create_connection((host, int(port)), timeout=180))
+        self.socket = context.wrap_socket(socket.create_connection((host, int(port)), timeout=20))
         self._stream = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:

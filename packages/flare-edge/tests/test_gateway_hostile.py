@@ -397,7 +397,7 @@ def test_what_is_not_http_is_refused(shared, raw, request_):
 
 def test_what_is_not_tls_is_dropped(shared):
     host, _, port = shared.url.removeprefix("https://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=180) as plain:
+    with socket.create_connection((host, int(port)), timeout=20) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         while plain.recv(4096):
             pass  # an alert of TLS
@@ -421,7 +421,7 @@ def test_whoever_sends_or_reads_slowly_is_disconnected(tmp_path):
             answer = raw.answer()
             assert (answer.status, answer.error) == (408, "slow")
         host, _, port = gateway.url.removeprefix("https://").rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=180) as silent:
+        with socket.create_connection((host, int(port)), timeout=20) as silent:
             assert silent.recv(1) == b""  # no handshake
         assert (gateway.counts["refused.slow_head"], gateway.counts["refused.slow"]) == (2, 1)
 
@@ -433,7 +433,7 @@ def test_whoever_does_not_read_a_model_is_disconnected(tmp_path):
         token = register(raw, gateway)
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.send(f"GET /v1/models/0 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n".encode())
-        assert cut.event.wait(60)
+        assert cut.event.wait(20)
         assert gateway.counts["refused.slow_reader"] == 1
 
 

@@ -218,7 +218,7 @@ again.close()
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limits of file sizes")
 def test_without_room_a_result_is_not_accepted_and_may_come_again(tmp_path):
     command = [sys.executable, "-c", NO_ROOM, str(Path(__file__).parent), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout == "503 journal [2]\n[1, 2] 2\n", done.stderr
 
 
@@ -240,7 +240,7 @@ def test_a_journal_that_cannot_be_written_fails_the_gateway_by_name():
         if os.geteuid() == 0:
             os.chown(name, 65534, 65534)
         command = [*user, sys.executable, "-c", script, str(Path(__file__).parent), name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd="/")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
         os.chmod(Path(name) / "journal", 0o755)
     first, second = done.stdout.splitlines()
     assert first == "the result cannot be kept now; send it again"

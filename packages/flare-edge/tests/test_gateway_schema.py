@@ -59,7 +59,7 @@ def test_generated_requests_are_answered_as_described(tmp_path):
                     case.path_parameters["ticket"] = device.ticket()
                 if isinstance(case.body, dict) and ticket and "invitation" in case.body:
                     case.body["invitation"] = invitation(gateway)
-                response = case.call(base_url=gateway.url, session=session, timeout=90, verify=session.verify)
+                response = case.call(base_url=gateway.url, session=session, timeout=30, verify=session.verify)
                 case.validate_response(response, checks=used)
                 sent += 1
 

@@ -194,7 +194,7 @@ class TreeRun:
     def next_version(self) -> Made:
         """Wait for a version and keep it; only now it survives a loss of the root."""
         while True:
-            assert self._rung.wait(300), self.errors[:3]
+            assert self._rung.wait(60), self.errors[:3]
             self._rung.clear()
             assert not self.errors, self.errors[:3]
             if (made := self.root.take().made) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from flare_core.job import ClientApp, ExecutorEntry
 from flare_flower import FlowerRecipe, server
 from flare_runtime import SimEnv
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def reason(run) -> str:
@@ -48,8 +49,10 @@ def test_an_error_of_the_serverapp_is_the_jobs_error(simulate):
 
 def test_too_few_nodes_are_counted_and_the_run_ends_after_the_configured_time(simulate, tmp_path):
     recipe = FlowerRecipe(name="probe", flower_content=PROBE, min_clients=2, run_config={"nodes": 3}, stop_after_s=3.0)
+    started = time.monotonic()
     text = reason(simulate(recipe))
     assert "2 of 3" in text
+    assert time.monotonic() - started < 60
     assert left_after(tmp_path) == []
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from flower_probe import PROBE, flower_processes, left_after, unprivileged
 
-pytestmark = [pytest.mark.slow, pytest.mark.at_length, unprivileged]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.at_length, unprivileged]
 
 JOB = """
 import json, sys

@@ -29,7 +29,7 @@ def ask_as_nobody(port: int) -> str:
     """Return the answer to a request of another user; empty if the connection was closed."""
     command = ["bash", "-c", ASK, str(port)]
     return subprocess.run(
-        command, user=65534, group=65534, extra_groups=[], cwd="/", capture_output=True, text=True, timeout=90
+        command, user=65534, group=65534, extra_groups=[], cwd="/", capture_output=True, text=True, timeout=30
     ).stdout
 
 

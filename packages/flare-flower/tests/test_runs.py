@@ -10,7 +10,7 @@ from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_rounds_metrics_and_sizes_are_in_the_record(simulate):

@@ -18,7 +18,7 @@ from plain_flower import PlainBeside
 
 from flare_flower import FlowerRecipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SEEDED = {"PYTHONPATH": str(Path(__file__).parent / "seeded")}
 """The app draws random numbers; with this each process draws the same in each run."""

@@ -15,7 +15,7 @@ from flare_fobs import dumps
 
 
 def run(code, data=b""):
-    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=180, check=False)
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
@@ -72,7 +72,7 @@ def test_msgpack_without_its_c_code_is_refused():
     done = subprocess.run(
         [sys.executable, "-c", "import flare_fobs"],
         stderr=subprocess.PIPE,
-        timeout=180,
+        timeout=60,
         env={**os.environ, "MSGPACK_PUREPYTHON": "1"},
     )
     assert done.returncode == 1

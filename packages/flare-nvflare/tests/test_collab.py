@@ -127,7 +127,7 @@ PARTS = """
                 else:
                     raise AssertionError(words)
             collab.clients[0].begin()
-            assert self.is_told.wait(60) and not collab.is_aborted
+            assert self.is_told.wait(20) and not collab.is_aborted
             assert self.tokens == [("site-1", "site-1")], self.tokens
             return "done"
 
@@ -189,7 +189,7 @@ def test_the_server_and_sites_call_each_other(parts, tmp_path):
 def test_functions_of_the_launching_script_need_no_class(tmp_path):
     (tmp_path / "own.py").write_text(textwrap.dedent(FUNCTIONS))
     line = [sys.executable, "own.py", str(tmp_path / "runs")]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "sum 16" in done.stdout, done.stderr
     assert "FINISHED:COMPLETED" in done.stdout
 

@@ -47,7 +47,7 @@ def test_whole_models_and_differences_give_the_same_numbers(tmp_path):
     (tmp_path / "job.py").write_text(JOB)
     for transfer in ("FULL", "DIFF"):
         job = [sys.executable, str(tmp_path / "job.py"), str(tmp_path / transfer), transfer]
-        done = subprocess.run(job, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(job, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert f"result {tmp_path / transfer / 'hello-numpy'}" in done.stdout
         (summary,) = (tmp_path / transfer / "hello-numpy").glob("*/summary.json")

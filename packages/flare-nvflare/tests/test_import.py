@@ -12,7 +12,7 @@ HEAVY = ("torch", "tensorflow", "sklearn", "xgboost", "flwr", "pandas", "pydanti
 def run(code: str, *extra_paths: Path) -> subprocess.CompletedProcess[str]:
     paths = [*map(str, extra_paths), *sys.path]
     program = f"import sys; sys.path[:] = {paths!r}; {code}"
-    return subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, timeout=180)
+    return subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, timeout=60)
 
 
 def test_importing_the_package_and_its_everyday_modules_brings_no_framework():

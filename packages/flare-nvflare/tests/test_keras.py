@@ -83,6 +83,7 @@ while flare.is_running():
 """
 
 
+@pytest.mark.timeout(330)
 def test_a_controller_takes_steps_of_an_optimizer_of_keras_and_averages_statistics(tmp_path):
     for name, text in (("job.py", JOB), ("net.py", NET), ("train.py", SCRIPT)):
         (tmp_path / name).write_text(text)

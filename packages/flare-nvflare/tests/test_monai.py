@@ -37,6 +37,7 @@ print(run.get_status())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # on a busy machine the imports alone take a minute
 @pytest.mark.skipif(importlib.util.find_spec("monai") is None, reason="MONAI is not installed")
 def test_a_script_with_monais_engines_trains_in_the_names_of_nvidia_flare(tmp_path):
     script = (EXAMPLE / "client.py").read_text()

@@ -25,7 +25,7 @@ def run(folder: Path, *, job: str, client: str) -> dict:
     """Run a job in a folder of its own and return the summary."""
     for name, text in (("job.py", job), ("client.py", client), ("model.py", MODEL)):
         (folder / name).write_text(textwrap.dedent(text))
-    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "results" / "job" / "summary.json").read_text())
 
@@ -185,7 +185,7 @@ def test_job_that_is_put_together_runs_and_its_folder_can_be_loaded_again(tmp_pa
     config = json.loads((tmp_path / "exported/job/app_site-1/config/config_fed_client.json").read_text())
     assert config["executors"][0]["executor"]["args"]["task_script_args"] == "--site 1"
     code = "from nvflare import SimulatorRunner; print(SimulatorRunner('exported/job', 'again').run())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.stdout.split()[-1] == "0", done.stderr
     assert (tmp_path / "again/server/simulate_job/app_server/FL_global_model.pt").is_file()
 

@@ -17,6 +17,7 @@ from nvflare._host.simulator import simulate
 
 XGB = "nvflare.app_opt.xgboost"
 STATS = "nvflare.app_common"
+COMPILES = pytest.mark.timeout(400)  # the first trees on a machine, which compile the kernels
 
 
 def write_module(folder: Path, name: str, text: str) -> None:
@@ -106,6 +107,7 @@ def predictions(model: Path, x: np.ndarray) -> np.ndarray:
     return booster.predict(xgboost.DMatrix(x))
 
 
+@COMPILES
 def test_trees_of_histograms_are_those_of_the_pooled_rows(tmp_path, rows):
     import xgboost
 
@@ -116,6 +118,7 @@ def test_trees_of_histograms_are_those_of_the_pooled_rows(tmp_path, rows):
         assert np.abs(predictions(folder / place, x) - pooled).max() < 1e-4
 
 
+@COMPILES
 def test_a_job_of_trees_that_flare_has_exported_is_the_same_job(tmp_path, rows):
     job = load_job_folder(histogram_folder(tmp_path))
     again = load_job(export_job(job, tmp_path / "exported"))
@@ -176,6 +179,7 @@ def trees_folder(tmp_path: Path, mode: str) -> Path:
     return job
 
 
+@COMPILES
 def test_trees_that_sites_grow_by_themselves_are_collected(tmp_path, rows):
     folder = results(trees_folder(tmp_path, "bagging"), tmp_path)
     model = folder / "server" / "simulate_job" / "app_server" / "xgboost_model.json"
@@ -183,6 +187,7 @@ def test_trees_that_sites_grow_by_themselves_are_collected(tmp_path, rows):
     assert np.mean((predictions(model, rows[0]) > 0.5) == (rows[1] > 0.5)) > 0.9
 
 
+@COMPILES
 def test_sites_that_grow_trees_in_turn_are_a_mode_of_the_recipe(tmp_path, rows):
     job = load_job_folder(trees_folder(tmp_path, "cyclic"))
     args = job.server.workflows[0].args
@@ -402,6 +407,7 @@ def test_a_part_that_is_missing_is_named_with_the_file(tmp_path, remove, words):
         load_job_folder(job)
 
 
+@COMPILES
 def test_a_fed_job_of_the_same_parts_is_the_same_job(tmp_path, monkeypatch):
     pytest.importorskip("flare_psi")
     from nvflare.app_common.psi.dh_psi.dh_psi_controller import DhPSIController

@@ -280,7 +280,7 @@ def test_a_failed_job_ends_its_process_with_an_error(tmp_path, script):
         recipe.execute(SimEnv(num_clients=2, workspace_root={str(tmp_path / "results")!r}))
         """,
     )
-    done = subprocess.run([sys.executable, job], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, job], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "could not convert string to float" in done.stderr
 
@@ -311,6 +311,6 @@ def test_export_on_the_command_line_writes_the_job_and_does_not_run_it(tmp_path,
         """,
     )
     command = [sys.executable, job, "--export", "own", "--export-dir", str(tmp_path / "jobs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "jobs" / "job" / "meta.json").is_file()

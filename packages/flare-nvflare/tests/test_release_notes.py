@@ -30,7 +30,7 @@ def results(tmp_path_factory):
     )
     names = [path.name for path in sorted(SAMPLES.glob("recipe_*.py"))]
     command = [sys.executable, "-c", code, *names]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=110)
     assert done.returncode == 0, done.stderr
     return folder / "results"
 

@@ -17,6 +17,7 @@ pytest.importorskip("peft")
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # the libraries use each other's deprecated functions
     pytest.mark.slow,
+    pytest.mark.timeout(300),
 ]
 
 MODEL = """

@@ -122,6 +122,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.timeout(180)
 def test_fedopt_and_scaffold_train_a_network_with_batch_normalization(tmp_path):
     (tmp_path / "client.py").write_text(textwrap.dedent(SCRIPT))
 

@@ -61,13 +61,13 @@ class Table:
 
     def _on_task(self, message) -> None:
         self.tasks[message.to].append(message.payload)
-        self.all_have_a_task.wait(60)
+        self.all_have_a_task.wait(20)
 
     def reply(self, site: str, model: FLModel) -> None:
         """Send a reply, and return when the server has received it."""
         task_id = self.tasks[site][-1][0]
         self.cells[site].send("server", "result", [task_id, site, model])
-        self.cells[site].request("server", "sync", timeout_s=180)
+        self.cells[site].request("server", "sync", timeout_s=20)
 
     def close(self) -> None:
         self.checkpoints.close()

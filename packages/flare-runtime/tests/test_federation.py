@@ -38,7 +38,7 @@ def test_the_order_of_arrival_does_not_change_a_bit(tmp_path, order):
         table = Table(RunFolder.create(tmp_path / str(number), "job"))
         thread, errors = run(table, FedAvg(min_clients=4, num_rounds=2))
         for round_ in range(2):
-            table.all_have_a_task.wait(60)
+            table.all_have_a_task.wait(20)
             for site in arrival:
                 table.reply(site, model_of(site, round_))
         thread.join(20)
@@ -51,7 +51,7 @@ def test_the_order_of_arrival_does_not_change_a_bit(tmp_path, order):
 
 def test_a_site_that_fails_ends_the_round_with_its_name(table):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     table.reply("site-1", model_of("site-1", 0))
     table.federation.fail("site-3", "site-3: its script was killed by SIGKILL", "no traceback")
     thread.join(20)
@@ -61,7 +61,7 @@ def test_a_site_that_fails_ends_the_round_with_its_name(table):
 
 def test_a_site_cannot_reply_for_another_site(table, caplog):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", [1, "site-1", model_of("site-1", 0)])
     for site in SITES:
         table.reply(site, model_of(site, 0))
@@ -72,7 +72,7 @@ def test_a_site_cannot_reply_for_another_site(table, caplog):
 
 def test_an_unreadable_reply_ends_the_run_and_names_its_site(table):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", ["not", "three things"])
     thread.join(20)
     assert "site-2" in str(errors[0])
@@ -81,10 +81,10 @@ def test_an_unreadable_reply_ends_the_run_and_names_its_site(table):
 
 def test_a_late_reply_is_ignored(table, caplog):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=2))
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     for site in SITES:
         table.reply(site, model_of(site, 0))
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     table.cells["site-1"].send("server", "result", [table.tasks["site-1"][0][0], "site-1", model_of("site-1", 7)])
     for site in SITES:
         table.reply(site, model_of(site, 1))
@@ -104,7 +104,7 @@ class Damaged(Workflow):
 
 def test_a_site_whose_result_was_not_read_completely_continues_when_the_round_restarts(table):
     thread, errors = run(table, Damaged())
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     outgoing, offer = send_params(FLModel(params={"w": np.zeros(1 << 20)}), table.downloaders["site-1"])
     released = threading.Event()
     offer.when_released(released.set)
@@ -114,7 +114,7 @@ def test_a_site_whose_result_was_not_read_completely_continues_when_the_round_re
     assert table.federation.is_reading
     assert not released.is_set()
     table.federation.continue_from(None, 0)
-    assert released.wait(60)
+    assert released.wait(20)
     assert not table.federation.is_reading
 
 
@@ -123,10 +123,10 @@ def test_a_long_wait_is_announced_with_its_cause(table):
     table.federation.notice_s = 0.05
     table.federation.events.subscribe(StillWaiting, told.put)
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
-    table.all_have_a_task.wait(60)
+    table.all_have_a_task.wait(20)
     for site in SITES[:-1]:
         table.reply(site, model_of(site, 0))
-    while told.get(timeout=180).what != f"results of 'train' in round 0 from {SITES[-1]}":
+    while told.get(timeout=20).what != f"results of 'train' in round 0 from {SITES[-1]}":
         pass
     table.reply(SITES[-1], model_of(SITES[-1], 0))
     thread.join(20)

@@ -69,7 +69,7 @@ def run_with(tmp_path, disturb):
     table = Table(RunFolder.create(tmp_path, "job"))
     try:
         thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
-        table.all_have_a_task.wait(60)
+        table.all_have_a_task.wait(20)
         disturb(table)
         for site in SITES:
             table.reply(site, model_of(site))
@@ -93,7 +93,7 @@ def test_fuzz_garbage_from_a_site_does_not_end_the_run(tmp_path, messages, extra
                 table.cells["site-2"].send("server", topic, ["site-2", *extra])
                 table.cells["site-2"].send("server", topic, ["site-1", *extra])
         table.cells["site-2"].send("server", "log", ["site-2", "key", *extra, "METRIC", None, 0][:6])
-        table.cells["site-2"].request("server", "sync", timeout_s=180)
+        table.cells["site-2"].request("server", "sync", timeout_s=20)
 
     assert run_with(tmp_path, disturb) == []
 
@@ -104,7 +104,7 @@ def test_fuzz_a_malformed_reply_ends_the_run_with_a_flare_error(tmp_path, task_i
     def disturb(table):
         table.cells["site-2"].send("server", "result", [table.tasks["site-2"][-1][0], "site-2", payload])
         table.cells["site-2"].send("server", "result", [task_id, site, model_of("site-2")])
-        table.cells["site-2"].request("server", "sync", timeout_s=180)
+        table.cells["site-2"].request("server", "sync", timeout_s=20)
 
     (error,) = run_with(tmp_path, disturb)
     assert isinstance(error, FlareError)
@@ -139,7 +139,7 @@ def test_a_cell_that_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
             table.server.attach(here)
             stranger.attach(there)
             stranger.send("server", "result", "garbage")
-            stranger.request("server", "sync", timeout_s=180)
+            stranger.request("server", "sync", timeout_s=20)
 
     assert run_with(tmp_path, disturb) == []
     assert "site-9 does not serve a site of this run" in caplog.text

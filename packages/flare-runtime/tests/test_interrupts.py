@@ -39,12 +39,14 @@ def nothing_is_left():
     assert set(threading.enumerate()) == threads
 
 
+@pytest.mark.timeout(30)
 def test_ctrl_c_ends_an_endless_wait():
     for _ in range(3):  # no trace of one is left for the next
         with pytest.raises(KeyboardInterrupt), interruptible():
             wait_for_ever()
 
 
+@pytest.mark.timeout(30)
 def test_each_ctrl_c_ends_exactly_one_wait():
     with interruptible():
         for _ in range(2):

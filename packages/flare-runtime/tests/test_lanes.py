@@ -60,6 +60,7 @@ def start():
         process.communicate()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("child", ["alone", "with a child"])
 def test_a_killed_process_releases_its_lane(start, child):
     holder = start(HOLDER, child)
@@ -70,6 +71,7 @@ def test_a_killed_process_releases_its_lane(start, child):
     assert waiter.stdout.readline() == "taken\n"
 
 
+@pytest.mark.timeout(60)
 def test_the_next_process_acquires_the_lane_only_after_its_release(start):
     holder = start(HOLDER, "alone")
     assert holder.stdout.readline() == "held\n"

@@ -38,7 +38,7 @@ except FlareError as error:
 
 
 def test_flare_can_be_imported_without_unix_modules_and_refuses_to_run(tmp_path):
-    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert line.startswith("RecipeError ")

@@ -31,14 +31,14 @@ class Devices(Table):
 
     def next_task(self, site: str):
         """Return the id and the model of a site's next task."""
-        task_id, _, _, _, model, _ = self.given[site].get(timeout=180)
+        task_id, _, _, _, model, _ = self.given[site].get(timeout=20)
         return task_id, model
 
     def answer(self, cell: str, task_id: int, value: float, *, kind=ParamsType.DIFF, site=None, **rest) -> None:
         """Reply, and return when the server has received the reply."""
         model = FLModel(params={"w": np.full(3, value)}, params_type=kind, **rest)
         self.cells[cell].send("server", "result", [task_id, site or cell, model])
-        self.cells[cell].request("server", "sync", timeout_s=180)
+        self.cells[cell].request("server", "sync", timeout_s=20)
 
 
 @pytest.fixture

@@ -611,6 +611,7 @@ def test_a_tracker_that_does_not_close_is_abandoned(observed, never, monkeypatch
     assert observed.warnings[-1].startswith("Stubborn: it has not accepted everything that was logged, and is given up")
 
 
+@pytest.mark.timeout(120)
 def test_an_mlflow_server_that_accepts_and_never_answers_costs_a_run_seconds_only(project, capfd):
     pytest.importorskip("mlflow")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -643,5 +644,5 @@ with store.opened() as client:
     for run in runs:
         run.stdin.write("\n")
         run.stdin.flush()
-    ends = [run.communicate(timeout=300) for run in runs]
+    ends = [run.communicate(timeout=100) for run in runs]
     assert [out for out, _ in ends] == ["1\n", "1\n"], ends

@@ -9,7 +9,7 @@ import pytest
 
 from flare_runtime.scripts.turns import Seat, Turns
 
-WAIT_S = 60
+WAIT_S = 20
 
 
 class Player:

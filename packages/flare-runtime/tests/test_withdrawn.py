@@ -98,11 +98,11 @@ def outcome_of(function):
             outcome.put(error)
 
     threading.Thread(target=call, daemon=True).start()
-    return lambda: outcome.get(timeout=90)
+    return lambda: outcome.get(timeout=30)
 
 
 def tells(place, *news):
-    place.asked.get(timeout=90)
+    place.asked.get(timeout=30)
     for each in news:
         getattr(place, each)()
 

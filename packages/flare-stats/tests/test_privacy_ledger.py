@@ -120,7 +120,7 @@ def test_processes_at_once_never_spend_more_than_the_budget(place, tmp_path):
     for each in running:
         each.stdin.write("\n")
         each.stdin.flush()
-    words = [word for each in running for word in each.communicate(timeout=180)[0].split()]
+    words = [word for each in running for word in each.communicate(timeout=60)[0].split()]
     assert (words.count("answered"), words.count("refused")) == (5, 1)
     assert spent(place) == 5.0
 
@@ -154,7 +154,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_what_a_killed_process_has_written_half_is_taken_back(place):
     place.ask("1", config=MEAN, age=numbers(AGES))
     path = place.local / LEDGER
-    subprocess.run([sys.executable, "-c", HALF, str(path)], timeout=180)
+    subprocess.run([sys.executable, "-c", HALF, str(path)], timeout=60)
     assert Path(f"{path}-journal").exists()
     assert spent(place) == 1.0
     assert not Path(f"{path}-journal").exists()
@@ -252,7 +252,7 @@ def test_without_a_ledger_that_can_be_written_nothing_is_answered():
         (Path(name) / "privacy.toml").write_text("min_count = 5")
         os.chmod(name, 0o555)
         command = [*user, sys.executable, "-c", CANNOT_WRITE, str(Path(__file__).parent), name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd="/")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
         os.chmod(name, 0o755)
     assert done.stdout.startswith(f"refused: the ledger {name}/privacy-ledger.sqlite cannot be used"), done.stderr
     assert "so nothing is answered" in done.stdout

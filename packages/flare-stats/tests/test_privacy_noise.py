@@ -309,7 +309,7 @@ def test_a_policy_that_needs_opendp_says_so_where_it_is_missing(tmp_path):
         f"folder = Path({str(tmp_path)!r})\n"
         "Policy.open(folder, run='1', folder=folder, sources={})\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "differential privacy, which needs OpenDP: pip install 'flare-stats[dp]'" in done.stderr
 

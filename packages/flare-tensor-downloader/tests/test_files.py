@@ -50,7 +50,7 @@ def test_several_receivers_fetch_one_file(downloader, receiver, another, tmp_pat
 def test_an_owner_that_does_not_answer(cells, tmp_path):
     owner, receiver = cells
     go_on = threading.Event()
-    owner.handle("tensor.manifest", lambda message: go_on.wait(60))
+    owner.handle("tensor.manifest", lambda message: go_on.wait(20))
     error, path = download_file("site-1", "0123", 0.1, receiver, tmp_path)
     go_on.set()
     assert path is None

@@ -126,4 +126,4 @@ def test_a_range_that_is_not_there_is_refused(cells, downloader, receiver):
     offer = downloader.offer({"w": np.zeros(1000)}, inline=False)
     for offset, length in ((-8, 8), (0, 1 << 50), (7992, 16), (8, -8)):
         with pytest.raises(FlareError, match="requested"):
-            receiver.request(downloader.cell.name, "tensor.pull", [offer.ref_id, 0, offset, length], timeout_s=180)
+            receiver.request(downloader.cell.name, "tensor.pull", [offer.ref_id, 0, offset, length], timeout_s=20)

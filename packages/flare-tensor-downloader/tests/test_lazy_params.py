@@ -30,7 +30,7 @@ def send(owner: Cell, downloader: Downloader, receiver: Cell, params: dict, **ar
     receiver.handle("model", lambda message: models.put(message.payload), inline=True)
     outgoing, offer = send_params(FLModel(params=params), downloader, **arguments)
     owner.send(receiver.name, "model", outgoing)
-    return receive_params(models.get(timeout=180), receiver).params, offer
+    return receive_params(models.get(timeout=20), receiver).params, offer
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_released_params_cannot_be_read(cells, downloader, receiver):
     offer.when_released(lambda: released.put(True))
     params.release()
     params.release()
-    assert released.get(timeout=180)
+    assert released.get(timeout=20)
     assert downloader.open_offers == 0
     for read in (
         lambda: params["head"],

@@ -52,7 +52,7 @@ def test_every_receiver_has_its_own_pace(downloader, receiver, another):
 def test_an_owner_that_does_not_answer(cells):
     owner, receiver = cells
     go_on = threading.Event()
-    owner.handle("object.piece", lambda message: go_on.wait(60))
+    owner.handle("object.piece", lambda message: go_on.wait(20))
     with pytest.raises(TimeoutError, match=r"site-1 did not reply within 0\.1 s"):
         next(download_object("site-1", "0123", 0.1, receiver))
     go_on.set()

@@ -157,7 +157,7 @@ def test_an_owner_that_does_not_answer(cells):
     owner, receiver = cells
     downloader = Downloader(owner)
     go_on = threading.Event()
-    owner.handle("tensor.pull", lambda message: go_on.wait(60))
+    owner.handle("tensor.pull", lambda message: go_on.wait(20))
     error, found = download_tensors("site-1", add_tensors(downloader, {"w": np.zeros(9)}), 0.1, receiver)
     go_on.set()
     assert found == {}
@@ -167,7 +167,7 @@ def test_an_owner_that_does_not_answer(cells):
 def test_an_owner_that_does_not_say_what_it_offers(cells):
     owner, receiver = cells
     go_on = threading.Event()
-    owner.handle("tensor.manifest", lambda message: go_on.wait(60))
+    owner.handle("tensor.manifest", lambda message: go_on.wait(20))
     error, found = download_tensors("site-1", "0123", 0.1, receiver)
     with pytest.raises(TimeoutError, match=r"site-1 did not reply within 0\.1 s"):
         next(iterate_tensors("site-1", "0123", 0.1, receiver))

@@ -144,7 +144,7 @@ def test_params_are_kept_until_their_holder_lets_go(cells, downloader):
     params.release()
     params.release()
     with pytest.raises(RemoteError, match="site-1 offers nothing under the reference"):
-        cells[1].request("site-1", "tensor.manifest", [ref_id], timeout_s=180)
+        cells[1].request("site-1", "tensor.manifest", [ref_id], timeout_s=20)
 
 
 def test_where_cells_can_seal_the_holder_cannot_read_what_it_holds(cells, downloader):

@@ -42,7 +42,7 @@ class Network:
         """Wait until the listener has the link, too: the connector has it a moment earlier."""
         topic = f"settle.{connector.name}"
         listener.handle(topic, lambda message: None)
-        connector.request(listener.name, topic, timeout_s=180)
+        connector.request(listener.name, topic, timeout_s=20)
 
     def link(self, listener: Cell, connector: Cell) -> None:
         """Connect two cells."""

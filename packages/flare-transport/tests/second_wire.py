@@ -22,7 +22,7 @@ import msgpack
 import numpy as np
 
 MESSAGE, REQUEST, REPLY, ERROR, STREAM, LOST = range(6)
-WAIT_S = 60
+WAIT_S = 20
 INLINE_BYTES = 256
 
 

@@ -71,7 +71,7 @@ def credentials(name):
                          for part in ("certificate", "private_key", "authority")))
 
 with Cell("site-1", reconnect_grace_s=60) as cell:
-    cell.connect(sys.argv[2], peer="server", credentials=credentials("site-1"), timeout_s=90)
+    cell.connect(sys.argv[2], peer="server", credentials=credentials("site-1"), timeout_s=30)
     print("connected", flush=True)
     data = random.Random(0).randbytes(200_000)
 
@@ -200,7 +200,7 @@ def running(wire: Wire, folder: Path):
         read_until(client, "connected")
         yield server, client
         read_until(client, "done")
-        assert client.wait(120) == 0
+        assert client.wait(30) == 0
     finally:
         for process in (client, server):
             process.kill()
@@ -209,6 +209,7 @@ def running(wire: Wire, folder: Path):
             process.stdout.close()
 
 
+@pytest.mark.timeout(180)
 def test_everything_arrives_over_a_network_that_loses_packets_and_goes_silent(wire, folder):
     with running(wire, folder) as (server, client):
         read_until(client, "5")
@@ -221,6 +222,7 @@ def test_everything_arrives_over_a_network_that_loses_packets_and_goes_silent(wi
         server.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.timeout(180)
 def test_a_link_survives_a_silence_that_ends_its_connection(wire, folder):
     """Keepalive ends the connection after about 20 s; the link continues over the next one."""
     with running(wire, folder) as (_, client):

@@ -51,7 +51,7 @@ libc.__cxa_atexit(ctypes.cast(libc.usleep, ctypes.c_void_p), ctypes.c_void_p(900
 
 
 def outcome(what):
-    done = subprocess.run([sys.executable, "-c", LINKED + what], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", LINKED + what], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout.strip(), done.stderr
 
 

@@ -80,7 +80,7 @@ def test_fuzz_damaged_frames_over_a_socket_leave_the_cell_alive(make_network, da
     with theirs:
         with suppress(OSError):
             theirs.sendall(data)
-        assert good.request("server", "echo", [1], timeout_s=180).payload == [1]
+        assert good.request("server", "echo", [1], timeout_s=20).payload == [1]
 
 
 @given(
@@ -113,7 +113,7 @@ def test_fuzz_hellos_and_other_requests_are_answered(unix_network, payload, topi
         unix_network.two()
     server, site = unix_network.cells[:2]
     with suppress(RemoteError):
-        site.request("server", topic, payload, timeout_s=180)
+        site.request("server", topic, payload, timeout_s=20)
     unix_network.settle(server, site)
 
 

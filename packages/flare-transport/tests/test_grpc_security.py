@@ -186,6 +186,6 @@ def test_disconnecting_ends_the_link_at_both_ends(grpc_network, server):
     site.on_peer_lost(lambda peer, error: lost.set())
     grpc_network.settle(server, site)
     server.disconnect("site-1")
-    assert lost.wait(60)
+    assert lost.wait(20)
     assert site.peers == ()
     server.disconnect("site-1")  # does nothing

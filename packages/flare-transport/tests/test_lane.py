@@ -15,7 +15,7 @@ from flare_transport.links.grpc_lane import Connection, Lane
 from flare_transport.links.grpc_loop import event_loop
 from flare_transport.links.outbox import END, FRAMES
 
-WAIT_S = 60
+WAIT_S = 30
 SENDERS, FRAMES_EACH = 4, 200
 FRAME = struct.Struct("<II")  # number of the sender, and how many frames it had sent before
 

@@ -60,7 +60,7 @@ print(json.dumps([*held, times]))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are not told what to keep")
 def test_ended_links_return_memory_that_one_object_would_pin():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True, timeout=60)
     before, kept, after, times = json.loads(done.stdout)
     assert kept - before > 80 << 20, "the C library gives it back by itself; nothing is shown here"
     assert after - before < 20 << 20

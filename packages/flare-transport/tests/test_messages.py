@@ -10,7 +10,7 @@ import pytest
 from flare_fobs import FobsError
 from flare_transport import Cell, RemoteError, UnreachableError
 
-WAIT_S = 60
+WAIT_S = 20
 
 
 def test_a_request_is_answered(network):

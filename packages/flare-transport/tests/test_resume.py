@@ -14,7 +14,7 @@ import pytest
 from flare_transport import Cell, PeerLostError, Raw, UnreachableError
 from flare_transport.certificates import issue, make_authority
 
-WAIT_S = 60
+WAIT_S = 30
 AUTHORITY = make_authority("test authority")
 
 

@@ -11,7 +11,7 @@ import pytest
 from flare_transport import Cell, PeerLostError, Raw, RemoteError, UnreachableError
 from flare_transport.frames import Kind, pack
 
-WAIT_S = 60
+WAIT_S = 20
 
 
 class Tree:

@@ -13,7 +13,7 @@ from flare_transport.certificates import issue, make_authority
 from flare_transport.frames import Kind, Message, pack, repack
 from flare_transport.sealing import Session
 
-WAIT_S = 60
+WAIT_S = 20
 AUTHORITY = make_authority("test authority")
 STRANGER = make_authority("another authority")
 SECRET_TEXT = "the patient's name"

@@ -19,7 +19,7 @@ from second_wire_grpc import GrpcLink
 from flare_transport import PeerLostError, Raw, RemoteError
 from flare_transport.certificates import issue, make_authority
 
-WAIT_S = 60
+WAIT_S = 20
 WINDOW = 65_536
 AUTHORITY = make_authority("test authority")
 VALUES = {
@@ -40,6 +40,8 @@ ARRAYS = [
     np.arange(1001, dtype=np.int64)[::-1],
     np.float64(2.5),
 ]
+
+pytestmark = pytest.mark.timeout(60)
 
 
 class Place:

@@ -9,7 +9,7 @@ import pytest
 
 from flare_transport import RemoteError, StreamAbortedError
 
-WAIT_S = 60
+WAIT_S = 20
 
 
 def test_a_stream_can_be_read_in_pieces_of_any_size(network):

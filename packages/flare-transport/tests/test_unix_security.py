@@ -151,7 +151,7 @@ def test_a_killed_process_is_noticed_at_once(unix_network):
     address = unix_network.listen(server)
     child = subprocess.Popen([sys.executable, "-c", CHILD, address, unix_network.secret.hex()])
     try:
-        assert linked.wait(120)
+        assert linked.wait(30)
         pending = server.start_request("site-1", "wait")
         os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(PeerLostError, match="site-1"):

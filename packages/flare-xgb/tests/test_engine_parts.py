@@ -278,7 +278,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     queue = context.Queue()
     child = context.Process(target=_sum_in_child, args=(threads, queue))
     child.start()
-    assert queue.get(timeout=90) == [2, 4, 6]
+    assert queue.get(timeout=30) == [2, 4, 6]
     child.join()
 
 

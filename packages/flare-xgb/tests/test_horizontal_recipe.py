@@ -150,7 +150,7 @@ def test_importing_the_recipe_does_not_load_the_engine(tmp_path):
         import flare_xgb
         assert "numba" not in sys.modules, "numba takes a second to import"
     """)
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=180)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 class TestRecipe(RecipeConformance):

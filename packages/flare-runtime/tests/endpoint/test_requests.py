@@ -11,7 +11,7 @@ import pytest
 
 from flare_core import JobEndpoint, PartyError, Stream
 
-S = 60.0
+S = 20.0
 
 
 @pytest.mark.parametrize(

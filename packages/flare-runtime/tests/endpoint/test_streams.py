@@ -14,7 +14,7 @@ from flare_core import PartyError
 from flare_runtime.endpoint.stream import CHUNK_BYTES, WINDOW_BYTES
 from flare_transport import Raw
 
-S = 60.0
+S = 20.0
 
 
 def echo(stream):
@@ -66,7 +66,7 @@ def test_fifty_megabytes_arrive_as_they_were_sent(two_sites):
             expected.update(chunk)
             stream.write(chunk)
         stream.close_write()
-        assert digests.get(timeout=180) == (400 * (len(block) + 4), expected.hexdigest())
+        assert digests.get(timeout=60) == (400 * (len(block) + 4), expected.hexdigest())
         assert read_all(stream) == b"done"
 
 
@@ -99,7 +99,7 @@ def test_a_slow_reader_buffers_at_most_one_window(job):
         assert written[0] == WINDOW_BYTES
         assert tracemalloc.get_traced_memory()[1] < 8 * WINDOW_BYTES
         go.set()
-        assert found.get(timeout=180) == total
+        assert found.get(timeout=60) == total
         assert tracemalloc.get_traced_memory()[1] < 16 * WINDOW_BYTES
     finally:
         tracemalloc.stop()
@@ -123,7 +123,7 @@ def test_many_small_writes_arrive_whole(two_sites):
         for number in range(10_000):  # which cost more than two windows
             stream.write(bytes((number % 256,)))
         stream.close_write()
-        assert found.get(timeout=180) == bytes(number % 256 for number in range(10_000))
+        assert found.get(timeout=60) == bytes(number % 256 for number in range(10_000))
         reading.join()
 
 

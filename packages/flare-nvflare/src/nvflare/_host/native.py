@@ -37,17 +37,8 @@ def swarm_job(server: AppConfig, clients: list[AppConfig], name: str, min_client
     if swarm is None:
         return None
     evaluation = _workflow(server, "CrossSiteEvalServerController")
-    if len(server.entries("workflows")) > 1 + (evaluation is not None):
-        raise JobError(
-            f"{server.path}: a swarm's server has no model for other workflows than a CrossSiteEvalServerController;"
-            " remove them"
-        )
-    if any(each.content != clients[0].content for each in clients):
-        raise JobError(f"{clients[1].path}: the sites of a swarm must have the same configuration")
+    _check_swarm(server, clients, 1 if evaluation is None else 2)
     site = clients[0]
-    for key in ("task_data_filters", "task_result_filters"):
-        if site.entries(key):
-            raise JobError(f"{site.path}: {key} of a swarm are not supported in job folders; add them to a recipe")
     components = {str(each.get("id")): each for each in site.entries("components")}
     executors = [dict(each.get("executor") or {}) for each in site.entries("executors")]
     control = next((each for each in executors if str(each.get("path", "")).endswith("SwarmClientController")), {})
@@ -83,6 +74,21 @@ def swarm_job(server: AppConfig, clients: list[AppConfig], name: str, min_client
     except RecipeError as error:
         raise JobError(f"{site.path}: {error}") from error
     return job
+
+
+def _check_swarm(server: AppConfig, clients: list[AppConfig], workflows: int) -> None:
+    """Refuse a swarm with more workflows than are known, different sites, or filters."""
+    if len(server.entries("workflows")) > workflows:
+        raise JobError(
+            f"{server.path}: a swarm's server has no model for other workflows than a CrossSiteEvalServerController;"
+            " remove them"
+        )
+    site = clients[0]
+    if any(each.content != site.content for each in clients):
+        raise JobError(f"{clients[1].path}: the sites of a swarm must have the same configuration")
+    for key in ("task_data_filters", "task_result_filters"):
+        if site.entries(key):
+            raise JobError(f"{site.path}: {key} of a swarm are not supported in job folders; add them to a recipe")
 
 
 def move_cycle(server: AppConfig, clients: list[AppConfig]) -> None:

@@ -92,24 +92,24 @@ class ServerHub(Hub):
         for cell in cells:
             lost = [party for party in self.directory.served_by(cell) if party != SERVER]
             if lost:
-                self._change_elsewhere(lost, reason, at=cell, cell=None, is_open=False, **gone)
+                is_there = partial(_is_at, cell)
+                self._change_elsewhere(lost, reason, only_if=is_there, cell=None, is_open=False, **gone)
 
     def _on_here(self, message: Message) -> None:
         """Number a cell before anything can follow that concerns it, be it its loss or the arrival of its successor."""
         self._arrived[message.sender] = next(self._counter)
 
     def _on_join(self, message: Message) -> list[str]:
-        for site in self._own_sites(message):
-            self._change([site], unless=partial(self._is_outdated, message.sender), cell=message.sender, is_open=False)
+        may_serve = partial(self._is_newest, message.sender)
+        self._change(self._own_sites(message), only_if=may_serve, cell=message.sender, is_open=False)
         return list(self.directory.parties)
 
-    def _is_outdated(self, cell: str, place: Place) -> bool:
-        """Return True if a cell that wants to serve a party is lost, or the one that serves it has arrived later."""
-        arrived = self._arrived.get(cell)
-        return arrived is None or arrived < self._arrived.get(place.cell or "", 0)
+    def _is_newest(self, cell: str, place: Place) -> bool:
+        """Return False if a cell that wants to serve a party is lost, or the one that serves it has arrived later."""
+        return self._arrived.get(cell, -1) >= self._arrived.get(place.cell or "", 0)
 
     def _on_ready(self, message: Message) -> None:
-        self._change(self._own_sites(message), at=message.sender, is_open=True)
+        self._change(self._own_sites(message), only_if=partial(_is_at, message.sender), is_open=True)
 
     def _on_where(self, message: Message) -> None:
         (party,) = message.payload
@@ -144,8 +144,7 @@ class ServerHub(Hub):
         parties: Sequence[str],
         reason: str = "",
         *,
-        at: str | None = None,
-        unless: Callable[[Place], bool] = lambda place: False,
+        only_if: Callable[[Place], bool] = lambda place: True,
         **changes: Any,
     ) -> None:
         """Change the places of parties, and notify the cells that asked.
@@ -153,14 +152,13 @@ class ServerHub(Hub):
         Args:
             parties: the parties.
             reason: why, for the errors of those who wait for them.
-            at: skip parties that another cell serves by now.
-            unless: skip parties for whose present place this is true.
+            only_if: whether to change a party, given its present place.
             changes: the fields to change.
         """
         for party in parties:
             with self._watching:
                 place = self.directory.get(party)
-                if place is None or place.gone or (at is not None and place.cell != at) or unless(place):
+                if place is None or place.gone or not only_if(place):
                     continue
                 self.directory.put(party, replace(place, version=place.version + 1, **changes), reason)
                 watchers = list(self._watchers[party])
@@ -175,3 +173,7 @@ class ServerHub(Hub):
                 self.cell.send(watcher, "endpoint.at", where)
             except TransportError as error:
                 logger.info("place not sent party=%s watcher=%s reason=%s", party, watcher, error)
+
+
+def _is_at(cell: str, place: Place) -> bool:
+    return place.cell == cell
