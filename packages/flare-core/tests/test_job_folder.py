@@ -116,6 +116,26 @@ def test_the_error_for_an_invalid_job_folder_names_file_and_key(project, tmp_pat
         load_job(folder)
 
 
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        ({"mandatory_client": ["site-1"]}, "meta of the job 'demo': unknown key 'mandatory_client'; did you mean"),
+        ({"min_clients": 3}, "'min_clients' cannot be set there"),
+        ({"study": {1, 2}}, "meta of the job 'demo': 'study' has no JSON form"),
+    ],
+)
+def test_a_wrong_entry_of_meta_is_refused_before_anything_is_written(project, tmp_path, meta, said):
+    with pytest.raises(JobError, match=said):
+        export_job(make_job(project, meta=meta), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_without_a_json_form_is_refused_with_its_file(project, tmp_path):
+    job = make_job(project, server=ServerApp(config={"colour": object()}))
+    with pytest.raises(JobError, match=r"config_fed_server\.json has no JSON form"):
+        export_job(job, tmp_path / "out")
+
+
 def test_disabled_entries_are_left_out(project, tmp_path):
     folder = export_job(make_job(project), tmp_path / "out")
     path = folder / "app/config/config_fed_server.json"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from nvflare_folders import CLIENT, write_job
 
-from flare_core import JobFailed
+from flare_core import JobError, JobFailed
 from nvflare._flare.log_forms import records
 from nvflare._host.simulator import simulate
 from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
@@ -87,12 +89,52 @@ def test_a_site_has_neither_the_settings_of_another_nor_the_files_of_the_server(
     assert [each.name for each in (folder / "site-1/simulate_job/app_site-1/custom").iterdir()] == ["client.py"]
 
 
-@pytest.mark.parametrize("entry", [{"deploymap": {}}, {"of": object()}])
-def test_a_job_that_cannot_be_described_is_not_among_the_results(recipe, tmp_path, entry):
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("deploymap", {}, "unknown key 'deploymap'; did you mean 'deploy_map'"),
+        ("deploy_map", {}, "'deploy_map' cannot be set there"),
+        ("of", object(), "'of' has no JSON form"),
+    ],
+)
+def test_a_wrong_entry_of_the_jobs_meta_is_refused_before_the_run(recipe, tmp_path, name, value, said):
     made = recipe()
-    for name, value in entry.items():
-        set_recipe_meta(made, name, value)
-    folder = run(made, tmp_path)
+    set_recipe_meta(made, name, value)
+    with pytest.raises(JobError, match=said):
+        run(made, tmp_path)
+    assert not (tmp_path / "runs" / "job").exists()
+    with pytest.raises(JobError, match=said):
+        made.export(str(tmp_path / "exported"))
+
+
+OF_A_SCRIPT = """
+from nvflare.apis.dxo import DataKind
+from nvflare.apis.dxo_filter import DXOFilter
+from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
+from nvflare.recipe import SimEnv
+
+
+class Unchanged(DXOFilter):
+    def __init__(self):
+        super().__init__([DataKind.WEIGHTS], None)
+
+    def process_dxo(self, dxo, shareable, fl_ctx):
+        return None
+
+
+recipe = NumpyFedAvgRecipe(name="job", min_clients=2, num_rounds=2, model=[1.0, 2.0], train_script="client.py")
+recipe.add_client_output_filter(Unchanged())
+print(recipe.execute(SimEnv(num_clients=2, workspace_root="runs")).get_result())
+"""
+
+
+def test_a_job_with_a_class_of_the_launching_script_is_not_among_the_results(recipe, tmp_path):
+    recipe()
+    (tmp_path / "launch.py").write_text(OF_A_SCRIPT)
+    line = [sys.executable, "launch.py"]  # of its own process, which can be forked, as it has nothing else loaded
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "job"
     assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
     assert not list(folder.glob("*/job"))
     assert not (folder / "site-1" / "simulate_job" / "app_site-1" / "config").exists()

@@ -53,8 +53,10 @@ def export_job(job: Job, root: Path, *, checked: bool = True) -> Path:
         root: the folder in which the job's is made.
         checked: compare each live object with one that is created from its description.
     Raises:
-        JobError: a component has no JSON form, or the folder exists and is not a job.
+        JobError: a component or a setting has no JSON form, an entry of ``job.meta`` is wrong, or the folder exists
+            and is not a job.
     """
+    check_meta(job)
     folder = Path(root) / job.name
     if folder.exists():
         if not (folder / "meta.json").is_file():
@@ -63,12 +65,26 @@ def export_job(job: Job, root: Path, *, checked: bool = True) -> Path:
     for place, content in _render(job, Component.to_json if checked else Component.description).items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        path.write_text(_as_json(content, place, indent=2) + "\n", encoding="utf-8")
     _copy_code(job.code, folder / "app" / "custom")
     for site, app in job.sites.items():
         if app.code is not None:
             _copy_code(app.code, folder / f"app_{site}" / "custom")
     return folder
+
+
+def check_meta(job: Job) -> None:
+    """Check that ``job.meta`` can be part of a ``meta.json``, also where a job runs without being written.
+
+    Raises:
+        JobError: a key is misspelt or belongs to the job's own fields, or a value has no JSON form; names it.
+    """
+    where = f"meta of the job {job.name!r}"
+    _check_spelling(job.meta, _META_KEYS | _PLACE_KEYS | _RUN_KEYS, where)
+    for key, value in job.meta.items():
+        if key in _META_KEYS:
+            raise JobError(f"{where}: {key!r} cannot be set there; it is written from the job itself")
+        _as_json(value, f"{where}: {key!r}")
 
 
 def load_job(folder: Path) -> Job:
@@ -145,9 +161,16 @@ def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | 
     return None
 
 
-def _check_spelling(names: Iterable[str], known: Collection[str], where: Path) -> None:
+def _check_spelling(names: Iterable[str], known: Collection[str], where: object) -> None:
     if slip := misspelt(names, known):
         raise JobError(f"{where}: unknown key {slip[0]!r}; did you mean {slip[1]!r}?")
+
+
+def _as_json(value: Any, where: str, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, indent=indent)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise JobError(f"{where} has no JSON form ({error}); use numbers, strings, lists and objects") from error
 
 
 def _count(meta: Mapping[str, Any], key: str, least: int) -> int:

@@ -36,10 +36,8 @@ def write_job(job: Job, run_folder: Path, *, weights: bool) -> Path | None:
     extra = {place: path for place, path in job.code.extra.items() if place != PurePosixPath(INITIAL_MODEL)}
     kept = job if weights else replace(job, code=replace(job.code, extra=extra))
     try:
-        folder = export_job(kept, run_folder / "job", checked=False)
-        deployed_apps(folder)  # an entry of meta.json may be wrong
-        return folder
-    except (JobError, TypeError) as error:  # the latter of a setting that has no form in JSON
+        return export_job(kept, run_folder / "job", checked=False)
+    except JobError as error:
         shutil.rmtree(run_folder / "job", ignore_errors=True)
         logger.info("the results are without the job's own folder: %s", error)
         return None

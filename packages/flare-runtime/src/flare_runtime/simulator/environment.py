@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from flare_core import Job, JobError, RecipeError, RunStatus
 from flare_core.job import check_name
+from flare_core.job_folder import check_meta
 from flare_core.parameters import parameters_of
 from flare_core.recipe import check_count, check_named
 from flare_runtime.logs import LogConfig, check_log_config, log_to
@@ -157,7 +158,9 @@ def check_fits(job: Job, clients: Sequence[str]) -> None:
 
     Raises:
         RecipeError: the job does not fit, or no job can run on this system.
+        JobError: an entry of the job's ``meta`` is wrong.
     """
+    check_meta(job)
     if not IS_UNIX:
         raise RecipeError(f"to run a job here {NEEDS_UNIX}")
     if job.min_clients > len(clients):
