@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import time
 
 import pytest
 
 from flare_core import PartyError
-from flare_transport import Cell, SocketLink
+from flare_transport import Cell, SocketLink, UnreachableError
 
 S = 60.0
 SITES = {"site-1": "site-1", "site-2": "site-2"}
@@ -84,12 +84,26 @@ def test_a_process_that_is_not_ready_cannot_be_reached_because_its_predecessor_w
         made["server"].request("site-2", "who", timeout_s=0.05)
 
 
+def attach_when_free(cell: Cell, link: SocketLink) -> None:
+    """Attach a link, again and again as long as the end of a former link of this name has not been handled."""
+    end = time.monotonic() + S
+    while True:
+        try:
+            cell.attach(link)
+        except UnreachableError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def ward_behind_a_relay(job, name: str) -> tuple[Cell, Cell]:
     """Connect a relay, and through it a process of its ward, which joins; return both cells."""
     relay, ward = Cell("hospital", forwards=lambda sender, to: True), Cell(name)
     for above, below in ((job.server.cell, relay), (relay, ward)):
         here, there = SocketLink.pair(above.name, below.name)
-        above.attach(here)
+        attach_when_free(above, here)
         below.attach(there, uplink=True)
     ward.send("server", "endpoint.here", [])
     ward.request("server", "endpoint.join", [["hospital.ward"]], timeout_s=S)
@@ -99,11 +113,8 @@ def ward_behind_a_relay(job, name: str) -> tuple[Cell, Cell]:
 def test_the_loss_of_a_relay_spares_a_site_that_has_returned_through_it(job):
     """The relay's name is the same before and after, so only the order of arrival tells which cells were lost."""
     made = job({"hospital.ward": "hospital.ward"}, can_leave=True)
-    is_handled = threading.Event()
-    made.server.cell.on_peer_lost(lambda peer, error: is_handled.set())
     for cell in reversed(ward_behind_a_relay(made, "hospital.ward.first")):
         cell.close()
-    assert is_handled.wait(S)
     again = ward_behind_a_relay(made, "hospital.ward.second")
     made.server.leave("hospital", "its connection ended")
     assert made.server.directory.get("hospital.ward").cell == "hospital.ward.second"
