@@ -11,6 +11,7 @@ from flare_core import Job, JobError
 from flare_core.components import Component
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, ServerApp
 from flare_core.job_folder import export_job, load_job
+from flare_core.local_copies import copies_folder, local_copies
 
 
 def make_job(folder, **changes):
@@ -33,6 +34,21 @@ def make_job(folder, **changes):
         "meta": {"study": "heart"},
     }
     return Job(**{**values, **changes})
+
+
+class Held:
+    """An object with data that may be copied on this machine, and must not leave it."""
+
+    def __init__(self, data):
+        self.held = data
+
+    @property
+    def data(self):
+        folder = copies_folder()
+        if folder is None:
+            raise JobError("these data are in memory")
+        (folder / "copy").write_text(self.held)
+        return str(folder / "copy")
 
 
 @pytest.fixture
@@ -155,3 +171,16 @@ def test_names_cannot_lead_out_of_the_code_folder(project, name):
 def test_names_that_cannot_be_folders_are_rejected(project, name):
     with pytest.raises(JobError, match="a job's name is"):
         make_job(project, name=name)
+
+
+def test_data_in_memory_are_copied_for_this_machine_alone(project, tmp_path):
+    job = make_job(
+        project, sites={}, client=ClientApp([ExecutorEntry(("*",), Component("a.Executor", {"x": Held("rows")}))])
+    )
+    with local_copies(tmp_path):
+        folder = export_job(job, tmp_path / "here")
+    (entry,) = json.loads((folder / "app/config/config_fed_client.json").read_text())["executors"]
+    assert entry["executor"]["args"]["x"]["args"] == {"data": str(tmp_path / "copy")}
+    assert (tmp_path / "copy").read_text() == "rows"
+    with pytest.raises(JobError, match="these data are in memory"):
+        export_job(job, tmp_path / "elsewhere")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flare_core import JobError
 from flare_core.job_folder import export_job
-from flare_runtime.processes.scratch import remove_scratch
+from flare_core.local_copies import local_copies
+from flare_runtime.processes.scratch import make_scratch, remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.system import peak_bytes
@@ -55,6 +58,7 @@ class WorkerPool:
         self._cell = cell
         self._ended = ended
         self._workers: list[_Worker] = []
+        self._copies: Path | None = None
         self._start(plans)
 
     def connect(self) -> None:
@@ -84,6 +88,7 @@ class WorkerPool:
             worker.waiter.join()
             if worker.link is not None:
                 worker.link.join()
+        self._remove_copies()
 
     def _watch(self, worker: _Worker) -> None:
         """Wait for the end of a worker on a thread."""
@@ -124,6 +129,11 @@ class WorkerPool:
             os.kill(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
             _end_group(worker.pid)
+        self._remove_copies()
+
+    def _remove_copies(self) -> None:
+        if self._copies is not None:
+            shutil.rmtree(self._copies, ignore_errors=True)
 
     def _fork(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket], lanes: int) -> int:
         for stream in (sys.stdout, sys.stderr):
@@ -138,7 +148,9 @@ class WorkerPool:
     def _spawn(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket], lanes: int) -> int:
         folder = plan.run_folder / ".workers" / "job"
         if not folder.exists():
-            export_job(plan.job, folder)
+            self._copies = make_scratch()
+            with local_copies(self._copies):
+                export_job(plan.job, folder)
         command = [
             sys.executable,
             "-m",
@@ -168,8 +180,8 @@ def can_fork() -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return False
-    # Both have threads of their own, and a forked process would wait for locks that these held.
-    return not {"grpc", "tensorflow"} & sys.modules.keys()
+    # They have threads of their own, and a forked process would wait for locks that these held.
+    return not {"grpc", "polars", "tensorflow"} & sys.modules.keys()
 
 
 def _end_group(worker: int) -> None:
