@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -82,6 +84,19 @@ def test_sites_that_are_processes_of_their_own_compute_the_same(name, tmp_path):
             other.join()
     assert expected[0]
     assert not [path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if "flare" in path.name]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read from /proc, which Linux has")
+def test_a_process_is_not_forked_once_it_has_used_polars():
+    script = """
+import polars
+from flare_runtime.simulator.pool import can_fork
+print(can_fork())
+polars.DataFrame({"a": [1, 2]}).select(polars.col("a").sum())
+print(can_fork())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_a_source_that_cannot_be_copied_is_named(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -181,7 +182,21 @@ def can_fork() -> bool:
     if torch is not None and torch.cuda.is_initialized():
         return False
     # They have threads of their own, and a forked process would wait for locks that these held.
-    return not {"grpc", "polars", "tensorflow"} & sys.modules.keys()
+    return not {"grpc", "tensorflow"} & sys.modules.keys() and not _polars_has_threads()
+
+
+def _polars_has_threads() -> bool:
+    """Report if Polars has been used; MLflow and others import it, which starts no threads that matter."""
+    if "polars" not in sys.modules:
+        return False
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        return True
+    names = []
+    for task in tasks.iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended
+            names.append((task / "comm").read_text())
+    return any(re.match(r"polars-\d|tokio-rt", name) for name in names)
 
 
 def _end_group(worker: int) -> None:
