@@ -386,7 +386,7 @@ def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
 
 @pytest.mark.timeout(100)
 @pytest.mark.deployed
-@pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:1])
+@pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:2])
 def test_a_disturbed_run_has_the_record_of_an_undisturbed_one(project, hospital, name, victim, arguments):
     """The same sites are drawn, the same round is the best one, and the run ends after the same round."""
     place = hospital(len(sites.SITES))

@@ -287,7 +287,6 @@ def test_keras_script_that_sends_lists_of_weights_by_layer(tmp_path):
     assert weights.files == ["dense/~0", "dense/~1", "dense_1/~0", "dense_1/~1"]
 
 
-@pytest.mark.at_length
 def test_proximal_term_that_a_patched_trainer_adds_itself(tmp_path):
     pytest.importorskip("pytorch_lightning")
     torch = pytest.importorskip("torch")

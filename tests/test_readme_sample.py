@@ -39,13 +39,16 @@ def test_it_runs_as_printed(sample):
 
 
 OTHERS = [
-    (PRINTED, "SimEnv(num_clients=2, num_threads=1)"),
-    (PRINTED, 'SimEnv(clients=["site-1", "site-2"], workspace_root="elsewhere", log_config="debug")'),
+    pytest.param(PRINTED, "SimEnv(num_clients=2, num_threads=1)", marks=pytest.mark.at_length),
+    pytest.param(
+        PRINTED,
+        'SimEnv(clients=["site-1", "site-2"], workspace_root="elsewhere", log_config="debug")',
+        marks=pytest.mark.at_length,
+    ),
     ('train_script="client.py"', 'train_script="client.py", launch_external_process=True'),
 ]
 
 
-@pytest.mark.at_length
 @pytest.mark.parametrize(("printed", "other"), OTHERS)
 def test_other_options_change_no_line_of_the_script_and_no_bit_of_the_model(sample, printed, other, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a separate process sums with as many threads as there are cores

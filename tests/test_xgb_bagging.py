@@ -52,9 +52,13 @@ def undisturbed(mode: str) -> str:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("victim", "mode"),
-    [("server job", "cyclic"), ("everybody", "bagging"), ("site's job", "bagging"), ("site's job", "cyclic")],
+    [
+        pytest.param("server job", "cyclic", marks=pytest.mark.at_length),
+        ("everybody", "bagging"),
+        pytest.param("site's job", "bagging", marks=pytest.mark.at_length),
+        pytest.param("site's job", "cyclic", marks=pytest.mark.at_length),
+    ],
 )
-@pytest.mark.at_length
 def test_a_kill_in_the_middle_of_a_round_changes_no_bit_of_the_model(hospital, victim, mode):
     place = hospital(2)
     reached, process = threading.Event(), []

@@ -54,7 +54,6 @@ def test_stop_leaves_no_process_and_no_port_and_a_new_start_works_at_once(shell)
         assert shell.processes() == []
 
 
-@pytest.mark.at_length
 def test_a_second_start_and_a_cleanup_while_it_runs_are_refused(shell):
     shell.flare("poc", "start")
     assert "a POC is running in" in shell.flare("poc", "start", code=1)

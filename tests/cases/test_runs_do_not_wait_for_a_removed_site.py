@@ -44,7 +44,6 @@ def test_a_run_that_needs_it_fails_at_once_and_says_why(running, is_away):
     assert "site-2: it was removed from the project" in found["reason"]
 
 
-@pytest.mark.at_length
 def test_a_run_that_does_not_need_it_continues(running):
     place, job_id, go_on = running(min_clients=1)
     with place.admin() as admin:

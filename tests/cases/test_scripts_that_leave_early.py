@@ -112,7 +112,6 @@ THREADED = """
 
 @pytest.mark.timeout(120)
 @pytest.mark.slow
-@pytest.mark.at_length
 def test_a_thread_may_do_the_tasks_after_the_main_one_has_ended(project):
     assert EXIT_S < 33
     project.write("client.py", THREADED)

@@ -108,7 +108,6 @@ def test_a_wait_continues_after_the_server_is_stopped_and_restarted(held):
         assert log.end().problems == []
 
 
-@pytest.mark.at_length
 def test_waiting_for_a_result_survives_a_restart(held, tmp_path):
     place, _, go_on = held
     from flare_runtime.run.folder import RunFolder
@@ -146,7 +145,6 @@ def without_its_jobs(place):
         database.execute("ALTER TABLE away RENAME TO jobs")
 
 
-@pytest.mark.at_length
 def test_a_wait_continues_when_the_database_is_available_again(held):
     place, id_, go_on = held
     with place.admin() as admin:

@@ -21,7 +21,7 @@ ABANDONS = """
 
 @pytest.mark.deployed
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [pytest.param("over", marks=pytest.mark.at_length), "interrupted"])
+@pytest.mark.parametrize("end", ["over", "interrupted"])
 def test_a_run_without_a_waiter_leaves_no_folder_and_no_second_traceback(project, tmp_path, end):
     project.write("client.py", "import flare_core.client as flare\nflare.init()\nwhile flare.is_running(): pass\n")
     project.write("job.py", ABANDONS)

@@ -101,10 +101,8 @@ def undisturbed(grouped, found_before):
     "killed",
     [
         "relay",
-        *(
-            pytest.param(each, marks=pytest.mark.at_length)
-            for each in ("server", "nobody", "hospital.ward-1", "script")
-        ),
+        "server",
+        *(pytest.param(each, marks=pytest.mark.at_length) for each in ("nobody", "hospital.ward-1", "script")),
     ],
 )
 def test_a_job_produces_the_same_model_behind_a_relay(grouped, undisturbed, killed):
@@ -163,7 +161,6 @@ def test_a_workflow_with_large_payloads_of_its_own_passes_a_relay(grouped):
     assert totals_of(place) == expected(3, 2)
 
 
-@pytest.mark.at_length
 def test_a_site_named_after_a_relay_joins_through_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")

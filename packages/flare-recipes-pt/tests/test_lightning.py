@@ -274,9 +274,7 @@ def test_a_second_fit_in_a_round_does_nothing_and_after_the_run_fit_trains_as_us
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "command", ["python3 -u", pytest.param("torchrun --standalone --nproc_per_node 2", marks=pytest.mark.at_length)]
-)
+@pytest.mark.parametrize("command", ["python3 -u", "torchrun --standalone --nproc_per_node 2"])
 def test_two_ranks_train_one_model_and_only_the_first_communicates(run_script, command):
     script = LIGHTNING.replace('"cpu",', '"cpu", devices=2, strategy="ddp",')
     assert script != LIGHTNING

@@ -169,7 +169,6 @@ def test_mlflow_at_the_sites_writes_to_a_store_of_each(project, quiet_mlflow):
         assert (found.run.info.status, found.run.info.run_name) == ("FINISHED", f"job/{folder.name} {site}")
 
 
-@pytest.mark.at_length
 def test_several_runs_can_use_one_mlflow_store(project, quiet_mlflow, tmp_path):
     from mlflow import MlflowClient
 
@@ -623,7 +622,6 @@ def test_an_mlflow_server_that_accepts_and_never_answers_costs_a_run_seconds_onl
 
 
 @pytest.mark.slow
-@pytest.mark.at_length
 def test_runs_that_begin_at_once_share_the_store_of_a_new_workspace(tmp_path):
     """MLflow creates the tables of a new database, and fails if two processes do so at the same time."""
     script = f"""

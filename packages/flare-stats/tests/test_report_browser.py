@@ -212,7 +212,6 @@ def test_paper_is_light_where_the_screen_is_dark(browser, report):
     assert browser.evaluate("getComputedStyle(document.documentElement).color") == "rgb(27, 33, 38)"
 
 
-@pytest.mark.at_length
 def test_many_features_and_sites_are_shown(browser, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(make_report(*many(features=60, sites=60)), encoding="utf-8")

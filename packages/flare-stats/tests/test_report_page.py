@@ -246,7 +246,6 @@ def test_extreme_numbers_leave_no_broken_figure(extreme):
     assert not re.search(r"\b(nan|inf)\b", re.sub("<head>.*?</head>|<script>.*?</script>", "", made, flags=re.DOTALL))
 
 
-@pytest.mark.at_length
 def test_500_features_of_100_sites_make_a_file_under_16_mib_that_says_what_it_leaves_out():
     made = make_report(*many(features=500, sites=100))
     assert len(made.encode()) < 16 << 20

@@ -87,7 +87,7 @@ def estimated(made, rows):
 
 
 @pytest.mark.parametrize(("name", "parameters", "labels"), CASES, ids=IDS)
-@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.at_length), True])
+@pytest.mark.parametrize("weighted", [False, True])
 def test_the_gradients_of_a_row_have_the_bits_of_xgboosts(name, parameters, labels, weighted):
     skip_if_of_quantiles(name)
     made, margins, rows = drawn(name, parameters, labels, int(weighted), 40, weighted)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from flare_core import PartyError
-from flare_transport import Cell, SocketLink, UnreachableError
+from flare_transport import Cell, SocketLink
 
 S = 60.0
 SITES = {"site-1": "site-1", "site-2": "site-2"}
@@ -84,38 +82,28 @@ def test_a_process_that_is_not_ready_cannot_be_reached_because_its_predecessor_w
         made["server"].request("site-2", "who", timeout_s=0.05)
 
 
-def attach_when_free(cell: Cell, link: SocketLink) -> None:
-    """Attach a link, again and again as long as the end of a former link of this name has not been handled."""
-    end = time.monotonic() + S
-    while True:
-        try:
-            cell.attach(link)
-        except UnreachableError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def ward_behind_a_relay(job, name: str) -> tuple[Cell, Cell]:
-    """Connect a relay, and through it a process of its ward, which joins; return both cells."""
+def ward_behind_a_relay(job, name: str) -> tuple[SocketLink, Cell, Cell]:
+    """Connect a relay, and through it a process of its ward, which joins; return the server's link and both cells."""
     relay, ward = Cell("hospital", forwards=lambda sender, to: True), Cell(name)
+    links = []
     for above, below in ((job.server.cell, relay), (relay, ward)):
         here, there = SocketLink.pair(above.name, below.name)
-        attach_when_free(above, here)
+        above.attach(here)
         below.attach(there, uplink=True)
+        links.append(here)
     ward.send("server", "endpoint.here", [])
     ward.request("server", "endpoint.join", [["hospital.ward"]], timeout_s=S)
-    return relay, ward
+    return links[0], relay, ward
 
 
 def test_the_loss_of_a_relay_spares_a_site_that_has_returned_through_it(job):
     """The relay's name is the same before and after, so only the order of arrival tells which cells were lost."""
     made = job({"hospital.ward": "hospital.ward"}, can_leave=True)
-    for cell in reversed(ward_behind_a_relay(made, "hospital.ward.first")):
-        cell.close()
-    again = ward_behind_a_relay(made, "hospital.ward.second")
+    link, relay, ward = ward_behind_a_relay(made, "hospital.ward.first")
+    ward.close()
+    relay.close()
+    link.join()  # its end has been handled completely, and the relay's name is free
+    _, *again = ward_behind_a_relay(made, "hospital.ward.second")
     made.server.leave("hospital", "its connection ended")
     assert made.server.directory.get("hospital.ward").cell == "hospital.ward.second"
     for cell in reversed(again):

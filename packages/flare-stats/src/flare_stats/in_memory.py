@@ -53,7 +53,7 @@ class InMemory:
                 f"{self.where} is a {self._kind} in the memory of this process, which only the simulator can read;"
                 " write it to a file at the site, and give its path"
             )
-        if self._copy is None or self._copy.parent != folder:
+        if self._copy is None or self._copy.parent != folder:  # a description asks more than once
             path = folder / f"{len(list(folder.iterdir()))}.arrow"
             self._write(path)
             self._copy = path
@@ -71,7 +71,7 @@ class InMemory:
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             is_same = ArrowFile(path).features() == source.features()
-        except (SourceError, pa.ArrowException) as error:
+        except (OSError, SourceError, pa.ArrowException) as error:
             raise self._cannot_be_copied(str(error)) from error
         if not is_same:
             raise self._cannot_be_copied("Arrow's columns are of other kinds")
